@@ -1,0 +1,28 @@
+//! The wire contract: envelope, topics, payloads, message types.
+//!
+//! A message on the bus is a list of frames, `[topic] [envelope] [payload 0] … [payload n]`, one copy a topic. The
+//! bytes are drawn in [`envelope`]; the names of topics are all made in [`topic`].
+//!
+//! Invariants: nothing here opens a socket or a file; decoding arbitrary bytes gives a value or an error, never a panic.
+
+mod body;
+mod envelope;
+mod payload;
+mod stats;
+mod store_config;
+mod topic;
+
+pub use body::{
+    Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Probe, Request, Response,
+    RunStart, RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent,
+    TraceReport,
+};
+pub use envelope::{DecodeError, EncodeError, Encoded, Envelope, FORMAT_VERSION, Message, MessageId, Origin};
+pub use payload::{
+    Payload, PayloadError, PayloadInfo, PayloadKind, decode_table, encode_table, pack_records, unpack_records,
+};
+pub use stats::{
+    CombinedRemoteStats, CombinedStats, Count, JobStats, LatencyStats, RemoteStats, ResourceStats, StatsReport,
+};
+pub use store_config::StoreConfig;
+pub use topic::{Plane, Topic, TopicError, covers};

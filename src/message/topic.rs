@@ -1,0 +1,199 @@
+//! Topics: every name is made here, and here it is said which plane carries it and what a subscription matches.
+//!
+//! A name is a row of parts with dots between. A subscription matches the topic itself and what continues it after a
+//! dot. An id that contains a dot or a percent sign is escaped (`%2E`, `%25`), so that it is one part and `lab.1` never
+//! hears what is meant for `lab`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The longest topic, in bytes.
+const MAX_LEN: usize = 255;
+
+/// Which pair of proxies carries a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Plane {
+    /// Stop, heartbeats, statistics, alerts, requests: small, never behind data.
+    Control,
+    /// Payloads.
+    Data,
+}
+
+/// The name under which a message is sent, or for which somebody subscribes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic(Arc<str>);
+
+/// Why a text is no topic.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TopicError {
+    /// Nothing in it.
+    #[error("a topic must not be empty")]
+    Empty,
+    /// Longer than 255 bytes.
+    #[error("a topic has at most {MAX_LEN} bytes, this one has {0}")]
+    TooLong(usize),
+    /// A control character.
+    #[error("a topic must not contain control characters")]
+    ControlCharacter,
+}
+
+impl Topic {
+    /// A topic by its full name, as a job's `topics_to_subscribe` gives it.
+    ///
+    /// # Errors
+    /// [`TopicError`]: empty, too long, or with control characters.
+    pub fn named(name: &str) -> Result<Self, TopicError> {
+        if name.is_empty() {
+            return Err(TopicError::Empty);
+        }
+        if name.len() > MAX_LEN {
+            return Err(TopicError::TooLong(name.len()));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(TopicError::ControlCharacter);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// To all jobs of a supervisor: stop, the supervisor's heartbeat, run start and stop.
+    pub fn broadcast(supervisor_id: &str) -> Self {
+        Self(format!("supervisor.{}.daq_job.broadcast", part(supervisor_id)).into())
+    }
+
+    /// From jobs to their supervisor: started, ready, heartbeat.
+    pub fn internal(supervisor_id: &str) -> Self {
+        Self(format!("supervisor.{}.internal", part(supervisor_id)).into())
+    }
+
+    /// To one job.
+    pub fn job(unique_id: &str) -> Self {
+        Self(format!("daq_job.{}", part(unique_id)).into())
+    }
+
+    /// From one start of a job to itself, by which it learns that its subscriptions stand.
+    pub fn probe(instance_id: &str) -> Self {
+        Self(format!("probe.{}", part(instance_id)).into())
+    }
+
+    /// To the stores of a type, on every supervisor.
+    pub fn store(job_type: &str) -> Self {
+        Self(format!("store.{}", part(job_type)).into())
+    }
+
+    /// To the stores of a type of one supervisor.
+    pub fn store_of(supervisor_id: &str, job_type: &str) -> Self {
+        Self(format!("store.supervisor.{}.{}", part(supervisor_id), part(job_type)).into())
+    }
+
+    /// A job's own report, once a second.
+    pub fn stats(supervisor_id: &str) -> Self {
+        Self(format!("stats.supervisor.{}", part(supervisor_id)).into())
+    }
+
+    /// The combined statistics of a supervisor.
+    pub fn combined_stats(supervisor_id: &str) -> Self {
+        Self(format!("stats.combined.supervisor.{}", part(supervisor_id)).into())
+    }
+
+    /// A job's traces.
+    pub fn traces(supervisor_id: &str) -> Self {
+        Self(format!("traces.supervisor.{}", part(supervisor_id)).into())
+    }
+
+    /// The combined traces of a supervisor.
+    pub fn combined_traces(supervisor_id: &str) -> Self {
+        Self(format!("traces.combined.supervisor.{}", part(supervisor_id)).into())
+    }
+
+    /// Alerts of a supervisor and its jobs.
+    pub fn alert(supervisor_id: &str) -> Self {
+        Self(format!("alert.supervisor.{}", part(supervisor_id)).into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Which plane carries it: data for the stores and for names of one's own, control for all the others.
+    pub fn plane(&self) -> Plane {
+        const CONTROL: [&str; 5] = ["supervisor", "daq_job", "stats", "traces", "alert"];
+        match CONTROL.iter().any(|family| covers(family, &self.0)) {
+            true => Plane::Control,
+            false => Plane::Data,
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a subscription takes a topic: the topic itself, and what continues it after a dot. The empty one takes all.
+pub fn covers(subscription: &str, topic: &str) -> bool {
+    match topic.strip_prefix(subscription) {
+        Some(rest) => subscription.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
+    }
+}
+
+/// An id as one part of a name.
+fn part(id: &str) -> Cow<'_, str> {
+    match id.contains(['.', '%']) {
+        true => id.replace('%', "%25").replace('.', "%2E").into(),
+        false => id.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_takes_its_topic_and_what_follows_a_dot() {
+        let table = [
+            ("stats.supervisor.lab1", "stats.supervisor.lab1", true),
+            ("stats.supervisor.lab1", "stats.supervisor.lab10", false),
+            ("stats", "stats.supervisor.lab1", true),
+            ("stats.supervisor.lab10", "stats.supervisor.lab1", false),
+            ("", "anything", true),
+            ("a.b", "a", false),
+        ];
+        for (subscription, topic, expected) in table {
+            assert_eq!(covers(subscription, topic), expected, "{subscription} on {topic}");
+        }
+    }
+
+    #[test]
+    fn an_id_with_a_dot_is_one_part() {
+        let outer = Topic::stats("lab");
+        let inner = Topic::stats("lab.1");
+
+        assert_eq!(inner.as_str(), "stats.supervisor.lab%2E1");
+        assert!(!covers(outer.as_str(), inner.as_str()));
+    }
+
+    #[test]
+    fn control_traffic_and_payloads_take_different_planes() {
+        for topic in
+            [Topic::broadcast("a"), Topic::internal("a"), Topic::job("u"), Topic::stats("a"), Topic::alert("a")]
+        {
+            assert_eq!(topic.plane(), Plane::Control, "{topic}");
+        }
+        for topic in [Topic::store("DAQJobStoreCSV"), Topic::store_of("a", "X"), Topic::named("statsistics").unwrap()] {
+            assert_eq!(topic.plane(), Plane::Data, "{topic}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_topics_are_refused() {
+        assert_eq!(Topic::named(""), Err(TopicError::Empty));
+        assert_eq!(Topic::named(&"x".repeat(256)), Err(TopicError::TooLong(256)));
+        assert_eq!(Topic::named("a\0b"), Err(TopicError::ControlCharacter));
+    }
+}
