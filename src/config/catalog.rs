@@ -1,0 +1,226 @@
+//! The job types a program has, as far as the loader must know them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::Schema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::job;
+use super::schema::Node;
+
+/// What a job is to the others. It decides the order of start and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Produces messages.
+    Source,
+    /// Keeps messages.
+    Store,
+    /// Looks at messages, and may publish what it makes of them.
+    Monitor,
+    /// Tells people.
+    Alert,
+    /// Serves others: pages, files.
+    Service,
+}
+
+impl Kind {
+    /// The rank of those that start last and stop first.
+    pub const LAST_RANK: u8 = 2;
+
+    /// Jobs start by rising rank, and stop by falling rank: whoever receives stands ready before whoever sends.
+    #[must_use]
+    pub fn start_rank(self) -> u8 {
+        match self {
+            Self::Store | Self::Alert => 0,
+            Self::Monitor | Self::Service => 1,
+            Self::Source => Self::LAST_RANK,
+        }
+    }
+}
+
+/// What the loader must know of one job type.
+#[derive(Debug, Clone)]
+pub struct TypeInfo {
+    /// The name in `daq_job_type`: `DAQJobTest`.
+    pub name: &'static str,
+    /// Deprecated names, still accepted: `test`.
+    pub aliases: &'static [&'static str],
+    /// What it is to the others.
+    pub kind: Kind,
+    /// JSON Schema of the type's own keys; its description is that of the type.
+    pub schema: Schema,
+    /// The backend that a store serves.
+    pub backend: Option<Backend>,
+    /// Decodes the job's own keys and looks at them once more; called when the schema has no objection left.
+    pub check: fn(&Value) -> Result<(), Vec<Refusal>>,
+}
+
+/// A key of the `store_config` tables, and what its table may hold.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// `csv` in `[store_config.csv]`.
+    pub key: &'static str,
+    /// JSON Schema of that table.
+    pub schema: Schema,
+}
+
+/// Why a job type does not take its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Dotted path in the job's file; empty: the file as a whole.
+    pub key: String,
+    /// What is wrong and what to do, without the key.
+    pub reason: String,
+}
+
+/// Decodes a table, and says which key is at fault if that fails.
+///
+/// # Errors
+/// The first key that does not fit `T`.
+pub fn decode<T: DeserializeOwned>(table: &Value) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        // Of a key that is no number serde_json gives a place in the key, not in the file.
+        let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+        Refusal { key: if path == "." { String::new() } else { path }, reason }
+    })
+}
+
+/// A list of job types that contradicts itself: a fault of the program, not of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CatalogError {
+    /// A name leads to two job types.
+    #[error("two job types are called `{0}`; rename one of them")]
+    NameTaken(String),
+    /// A key would mean two things in one file.
+    #[error("job type `{job_type}` has a key `{key}`, which every job has already; rename the type's key")]
+    KeyTaken {
+        /// The job type.
+        job_type: &'static str,
+        /// The common key.
+        key: String,
+    },
+}
+
+/// All job types of a program.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    types: Vec<TypeInfo>,
+}
+
+/// A job type, and by which name it was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'c> {
+    /// The job type.
+    pub info: &'c TypeInfo,
+    /// The name was a deprecated one.
+    pub by_alias: bool,
+}
+
+impl Catalog {
+    /// # Errors
+    /// Names, or keys, that would mean two things.
+    pub fn new(types: Vec<TypeInfo>) -> Result<Self, CatalogError> {
+        let common = job::schema();
+        let common: BTreeSet<&str> = Node::root(&common).properties().into_iter().map(|(key, _)| key).collect();
+        let mut names = BTreeSet::new();
+        for info in &types {
+            for name in std::iter::once(info.name).chain(info.aliases.iter().copied()) {
+                if !names.insert(name) {
+                    return Err(CatalogError::NameTaken(name.to_owned()));
+                }
+            }
+            if let Some((key, _)) = Node::root(&info.schema).properties().iter().find(|(key, _)| common.contains(key)) {
+                return Err(CatalogError::KeyTaken { job_type: info.name, key: (*key).to_owned() });
+            }
+        }
+        Ok(Self { types })
+    }
+
+    /// The job types, in the order they were given.
+    #[must_use]
+    pub fn types(&self) -> &[TypeInfo] {
+        &self.types
+    }
+
+    /// The type of that name, or of that deprecated name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Found<'_>> {
+        let named = self.types.iter().find(|info| info.name == name).map(|info| Found { info, by_alias: false });
+        named.or_else(|| {
+            let info = self.types.iter().find(|info| info.aliases.contains(&name))?;
+            Some(Found { info, by_alias: true })
+        })
+    }
+
+    /// The names, without the deprecated ones.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.types.iter().map(|info| info.name)
+    }
+
+    /// Backend key → what its table may hold, and the job types that serve it.
+    #[must_use]
+    pub fn backends(&self) -> BTreeMap<&'static str, (&Schema, Vec<&'static str>)> {
+        let mut backends: BTreeMap<_, (&Schema, Vec<_>)> = BTreeMap::new();
+        for info in &self.types {
+            if let Some(backend) = &info.backend {
+                backends.entry(backend.key).or_insert_with(|| (&backend.schema, Vec::new())).1.push(info.name);
+            }
+        }
+        backends
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{catalog, fake_types};
+
+    #[test]
+    fn a_type_is_found_by_its_name_and_by_its_deprecated_name() {
+        let catalog = catalog();
+
+        assert!(!catalog.get("DAQJobTest").unwrap().by_alias);
+        assert!(catalog.get("test").unwrap().by_alias);
+        assert_eq!(catalog.get("test").unwrap().info.name, "DAQJobTest");
+        assert!(catalog.get("Test").is_none());
+    }
+
+    #[test]
+    fn a_name_that_leads_to_two_types_is_refused() {
+        let mut types = fake_types();
+        types.extend(fake_types());
+
+        assert_eq!(Catalog::new(types).unwrap_err(), CatalogError::NameTaken("DAQJobTest".into()));
+    }
+
+    #[test]
+    fn a_type_may_not_take_a_key_of_every_job() {
+        let mut types = fake_types();
+        types[0].schema = schemars::json_schema!({ "type": "object", "properties": { "verbosity": {} } });
+
+        assert_eq!(
+            Catalog::new(types).unwrap_err(),
+            CatalogError::KeyTaken { job_type: "DAQJobTest", key: "verbosity".into() }
+        );
+    }
+
+    #[test]
+    fn a_backend_names_the_types_that_serve_it() {
+        let catalog = catalog();
+
+        assert_eq!(catalog.backends()["csv"].1, ["DAQJobStoreCSV"]);
+    }
+
+    #[test]
+    fn decoding_names_the_key_at_fault() {
+        let refusal = decode::<BTreeMap<String, Vec<u8>>>(&serde_json::json!({ "a": [1, "x"] })).unwrap_err();
+
+        assert_eq!(refusal.key, "a[1]");
+    }
+}

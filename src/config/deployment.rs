@@ -1,0 +1,190 @@
+//! A folder of TOML files becomes a deployment, or a report of everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::catalog::Catalog;
+use super::diagnostics::{Diagnostic, Report, Severity};
+use super::document::Source;
+use super::files;
+use super::job::{self, JobConfig};
+use super::supervisor::{self, SupervisorConfig, host_name};
+
+/// A folder that can be started as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deployment {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The supervisor's own configuration.
+    pub supervisor: SupervisorConfig,
+    /// The jobs: the folder's own by name of the file, then the included ones.
+    pub jobs: Vec<JobConfig>,
+    /// What the operator should know before the start.
+    pub warnings: Vec<Diagnostic>,
+    /// Files that were read.
+    pub files_checked: usize,
+}
+
+impl Deployment {
+    /// The warnings as a report, for whoever prints both outcomes of [`load`] the same way.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report::new(self.warnings.clone(), self.files_checked, self.jobs.len())
+    }
+}
+
+/// Reads and checks a folder: `supervisor.toml`, its other `*.toml` (not those of subfolders), and what `include` adds.
+///
+/// # Errors
+/// All faults of all files; nothing has been started.
+pub fn load(dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
+    let own = files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
+    let mut node = read_supervisor(dir);
+    let mut paths = own;
+    if let Some((source, include_at)) = &node.file {
+        let (more, faults) = files::included(dir, source, &node.config.include, include_at, &paths);
+        paths.extend(more);
+        node.diagnostics.extend(faults);
+    }
+    let mut diagnostics = node.diagnostics;
+    let files_checked = paths.len() + usize::from(node.is_there);
+    if paths.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
+        let none = Diagnostic::of_file(dir, "there is no job in this folder").into_warning();
+        diagnostics.push(none.with_help("each job is a .toml file beside supervisor.toml"));
+    }
+
+    let mut jobs = Vec::new();
+    for path in &paths {
+        let checked = name_of(path).and_then(|name| {
+            let gone = || {
+                Diagnostic::of_file(path, "the file is not there, or is a link to nothing")
+                    .with_help("remove it or mend the link")
+            };
+            let source = files::read(path)?.ok_or_else(gone)?;
+            Ok(Job { checked: job::check(&source, &name, &node.config, catalog), name, path: path.clone() })
+        });
+        match checked {
+            Ok(job) => jobs.push(job),
+            Err(fault) => diagnostics.push(fault),
+        }
+    }
+    diagnostics.extend(same_names(&jobs));
+    diagnostics.extend(same_ids(&jobs, &node.config.info.supervisor_id));
+    diagnostics.extend(jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.checked.diagnostics)));
+    // Among errors it would be a guess: the store may be the file that is wrong.
+    if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
+        diagnostics.extend(without_store(&jobs, node.config.federation.is_some()));
+    }
+
+    let report = Report::new(diagnostics, files_checked, paths.len());
+    if report.errors() > 0 {
+        return Err(report);
+    }
+    let jobs = jobs.into_iter().filter_map(|job| job.checked.config).collect();
+    Ok(Deployment { dir: dir.to_owned(), supervisor: node.config, jobs, warnings: report.diagnostics, files_checked })
+}
+
+/// Reads and checks `supervisor.toml` alone, with the warnings: for whoever only needs to know which supervisor a
+/// folder means.
+///
+/// # Errors
+/// All faults of that file, or a folder that is not there.
+pub fn load_supervisor(dir: &Path) -> Result<(SupervisorConfig, Vec<Diagnostic>), Report> {
+    files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
+    let node = read_supervisor(dir);
+    let report = Report::new(node.diagnostics, usize::from(node.is_there), 0);
+    if report.errors() > 0 { Err(report) } else { Ok((node.config, report.diagnostics)) }
+}
+
+/// `supervisor.toml`, or what stands for it.
+struct Node {
+    config: SupervisorConfig,
+    /// The file, and where its patterns of `include` stand.
+    file: Option<(Source, Vec<usize>)>,
+    is_there: bool,
+    diagnostics: Vec<Diagnostic>,
+}
+
+fn read_supervisor(dir: &Path) -> Node {
+    let path = dir.join(files::SUPERVISOR);
+    match files::read(&path) {
+        Ok(Some(source)) => {
+            let checked = supervisor::check(&source);
+            Node {
+                config: checked.config,
+                file: Some((source, checked.include_at)),
+                is_there: true,
+                diagnostics: checked.diagnostics,
+            }
+        }
+        Ok(None) => {
+            let config = SupervisorConfig::named(host_name());
+            let message =
+                format!("there is no supervisor.toml: the supervisor is called {:?}", config.info.supervisor_id);
+            let warning = Diagnostic::of_file(&path, message).into_warning();
+            let help = "write one with `[info]` and `supervisor_id = \"…\"`";
+            Node { config, file: None, is_there: false, diagnostics: vec![warning.with_help(help)] }
+        }
+        Err(fault) => {
+            Node { config: SupervisorConfig::named(host_name()), file: None, is_there: true, diagnostics: vec![fault] }
+        }
+    }
+}
+
+/// A job file, checked by itself.
+struct Job {
+    name: String,
+    path: PathBuf,
+    checked: job::Checked,
+}
+
+/// The name of a job is that of its file.
+fn name_of(path: &Path) -> Result<String, Diagnostic> {
+    let name = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+    name.ok_or_else(|| Diagnostic::of_file(path, "the name of the file is not UTF-8").with_help("rename the file"))
+}
+
+fn same_names(jobs: &[Job]) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<&str, &Path> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for job in jobs {
+        if let Some(other) = first.get(job.name.as_str()) {
+            let message = format!("{} is a job `{}` too", other.display(), job.name);
+            faults.push(Diagnostic::of_file(&job.path, message).with_help("rename one of the two files"));
+        } else {
+            first.insert(&job.name, &job.path);
+        }
+    }
+    faults
+}
+
+fn same_ids(jobs: &[Job], supervisor_id: &str) -> Vec<Diagnostic> {
+    let mut first: BTreeMap<String, &Job> = BTreeMap::new();
+    let mut faults = Vec::new();
+    // Made ids come first, so that the fault is reported where an id was written by hand.
+    let (given, made): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.checked.unique_id.is_some());
+    for job in made {
+        first.entry(job::made_id(supervisor_id, &job.name)).or_insert(job);
+    }
+    for job in given {
+        let Some((id, place)) = &job.checked.unique_id else {
+            continue;
+        };
+        if let Some(other) = first.get(id) {
+            let message = format!("`daq_job_unique_id` {id:?} is that of {} too", other.path.display());
+            let fault = Diagnostic { message, ..place.clone() };
+            faults.push(fault.with_help("give each job an id of its own, or none"));
+        } else {
+            first.insert(id.clone(), job);
+        }
+    }
+    faults
+}
+
+/// Producers whose messages nothing in this folder keeps. With federation, a store may be elsewhere.
+fn without_store(jobs: &[Job], federated: bool) -> Vec<Diagnostic> {
+    let served: BTreeSet<&str> = jobs.iter().filter_map(|job| job.checked.serves).collect();
+    let used = jobs.iter().flat_map(|job| &job.checked.backends);
+    let unserved = used.filter(|used| !served.contains(used.backend) && (used.is_local || !federated));
+    unserved.map(|used| used.unserved.clone()).collect()
+}

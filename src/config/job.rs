@@ -1,0 +1,207 @@
+//! One job file: the keys that every job has, and the check of the whole.
+
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use toml::de::DeTable;
+use uuid::Uuid;
+
+use super::catalog::{Catalog, Kind, Refusal, TypeInfo, decode};
+use super::diagnostics::Diagnostic;
+use super::document::{Source, entry, locate, to_json};
+use super::job_type;
+use super::schema::Node;
+use super::supervise::{Supervise, SuperviseKeys};
+use super::supervisor::{SupervisorConfig, Verbosity, place_of};
+use super::syntax::parse;
+use super::walk::{UsedBackend, Walk};
+
+/// Keys that every job has, whatever its type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobKeys {
+    /// The type of the job; `enrgdaq jobs list` shows them.
+    pub daq_job_type: String,
+    /// How much the job logs.
+    #[serde(default)]
+    pub verbosity: Verbosity,
+    /// Name of the job for the machine, unique among all jobs that meet. Without it: made from the supervisor's id
+    /// and the name of the file, so that it stays the same after every restart.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub daq_job_unique_id: Option<String>,
+    /// Payloads go through shared memory where that is possible.
+    #[serde(default = "yes")]
+    pub use_shm_when_possible: bool,
+    /// Topics that the job receives, besides those that its type asks for.
+    #[serde(default)]
+    pub topics_to_subscribe: Vec<String>,
+    /// How the supervisor looks after the job.
+    #[serde(default)]
+    pub supervise: SuperviseKeys,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A job as it will run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobConfig {
+    /// The file's name without `.toml`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The file's text, as it was read.
+    pub text: String,
+    /// Name of the job type, never a deprecated one.
+    pub job_type: &'static str,
+    /// What the job is to the others.
+    pub kind: Kind,
+    /// `daq_job_unique_id`, or else made from the supervisor's id and the job's name.
+    pub unique_id: String,
+    /// How much it logs.
+    pub verbosity: Verbosity,
+    /// Payloads may go through shared memory.
+    pub use_shm_when_possible: bool,
+    /// Topics besides those of the type.
+    pub topics_to_subscribe: Vec<String>,
+    /// How the supervisor looks after it.
+    pub supervise: Supervise,
+    /// The keys of the job type, as written: defaults are not filled in.
+    pub settings: Value,
+}
+
+/// JSON Schema of [`JobKeys`].
+pub(super) fn schema() -> Schema {
+    schema_for!(JobKeys)
+}
+
+/// What came of one job file.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// Present if the file has no error.
+    pub(super) config: Option<JobConfig>,
+    /// The kind and backend of the type, if that much is known.
+    pub(super) serves: Option<&'static str>,
+    /// The id that the file gives, and where.
+    pub(super) unique_id: Option<(String, Diagnostic)>,
+    pub(super) backends: Vec<UsedBackend>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+/// Checks one job file by itself.
+pub(super) fn check(source: &Source, name: &str, supervisor: &SupervisorConfig, catalog: &Catalog) -> Checked {
+    let parsed = parse(source);
+    let root = &parsed.root;
+    let common = schema();
+    let (info, mut diagnostics) = job_type::of_file(source, root, catalog, &parsed.damage);
+    let type_at = entry(root, "daq_job_type").map_or(0, |(at, _)| at);
+    let mut walk = Walk::new(source, catalog, &parsed.damage);
+    match info {
+        Some(info) => walk.file(root, &[Node::root(&info.schema), Node::root(&common)], info.name, type_at),
+        None => walk.keys_of_unknown_owner(root, Node::root(&common)),
+    }
+    let clean = parsed.errors.is_empty() && walk.is_clean();
+    let backends = walk.take_backends();
+    diagnostics.extend(parsed.errors);
+    diagnostics.extend(walk.into_diagnostics());
+
+    let mut checked = Checked {
+        config: None,
+        serves: info.and_then(|info| info.backend.as_ref()).map(|backend| backend.key),
+        unique_id: given_id(source, root),
+        backends,
+        diagnostics,
+    };
+    if let Some(info) = info.filter(|_| clean) {
+        let file = File { name, source, root };
+        match file.into_job(info, supervisor) {
+            Ok(config) => checked.config = Some(config),
+            Err(faults) => checked.diagnostics.extend(faults),
+        }
+    }
+    checked
+}
+
+/// A file to which its schemas have no objection.
+struct File<'f> {
+    name: &'f str,
+    source: &'f Source,
+    root: &'f DeTable<'f>,
+}
+
+impl File<'_> {
+    /// It becomes a job, unless its type or the sum of its keys objects.
+    fn into_job(self, info: &TypeInfo, supervisor: &SupervisorConfig) -> Result<JobConfig, Vec<Diagnostic>> {
+        let (common, settings) = self.common_and_own();
+        let mut faults = Vec::new();
+        if let Err(refusals) = (info.check)(&settings) {
+            faults.extend(refusals.into_iter().map(|refusal| self.refused(refusal)));
+        }
+        let keys: JobKeys = match decode(&common) {
+            Ok(keys) => keys,
+            Err(refusal) => {
+                faults.push(self.refused(refusal));
+                return Err(faults);
+            }
+        };
+        let supervise = Supervise::resolve(&keys.supervise, &supervisor.supervise);
+        for contradiction in supervise.contradictions() {
+            // Without a key of this file in it, it is the fault of supervisor.toml and reported there.
+            if let Some((key, at)) = place_of(self.root, contradiction.keys) {
+                faults.push(self.source.error(at, key, contradiction.message).with_help(contradiction.help));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let made = || made_id(&supervisor.info.supervisor_id, self.name);
+        Ok(JobConfig {
+            name: self.name.to_owned(),
+            path: self.source.path.clone(),
+            text: self.source.text.clone(),
+            job_type: info.name,
+            kind: info.kind,
+            unique_id: keys.daq_job_unique_id.unwrap_or_else(made),
+            verbosity: keys.verbosity,
+            use_shm_when_possible: keys.use_shm_when_possible,
+            topics_to_subscribe: keys.topics_to_subscribe,
+            supervise,
+            settings,
+        })
+    }
+
+    /// The keys that every job has, and those of the type.
+    fn common_and_own(&self) -> (Value, Value) {
+        let schema = schema();
+        let common = Node::root(&schema).properties();
+        let is_common = |key: &str| common.iter().any(|(name, _)| *name == key);
+        let keys = self.root.iter().map(|(key, value)| (key.get_ref().to_string(), to_json(value.get_ref())));
+        let (common, own): (Map<_, _>, Map<_, _>) = keys.partition(|(key, _)| is_common(key));
+        (Value::Object(common), Value::Object(own))
+    }
+
+    fn refused(&self, Refusal { key, reason }: Refusal) -> Diagnostic {
+        let type_at = || entry(self.root, "daq_job_type").map(|(at, _)| at);
+        let at = locate(self.root, &key).or_else(type_at).unwrap_or(0);
+        let message = if key.is_empty() { reason } else { format!("`{key}`: {reason}") };
+        self.source.error(at, key, message)
+    }
+}
+
+/// The id of a job that gives none: a UUID (version 3, MD5) of the supervisor's id and the job's name.
+pub(super) fn made_id(supervisor_id: &str, name: &str) -> String {
+    // The NUL keeps ("a", "bc") and ("ab", "c") apart.
+    Uuid::new_v3(&Uuid::NAMESPACE_OID, format!("{supervisor_id}\0{name}").as_bytes()).to_string()
+}
+
+/// The id as the file gives it, with an error at its place for the case that another job has it too.
+fn given_id(source: &Source, root: &DeTable<'_>) -> Option<(String, Diagnostic)> {
+    let (at, value) = entry(root, "daq_job_unique_id")?;
+    let id = value.get_ref().as_str()?.to_owned();
+    let error = source.error(at, "daq_job_unique_id", String::new());
+    Some((id, error))
+}

@@ -1,0 +1,42 @@
+//! Configuration: from a folder of TOML files to checked values, or to every fault in them at once.
+//!
+//! ```text
+//! folder ──▶ supervisor.toml ──▶ SupervisorConfig ┐
+//!        └─▶ *.toml, include ──▶ JobConfig …      ┴─▶ Deployment        load()
+//!                  │ every fault of every file
+//!                  └──────────────────────────────▶ Report             file:line:column, key, remedy
+//! ```
+//!
+//! Invariant: what [`load`] returns can be started as it is; nothing is checked again, or for the first time, later.
+//! This module knows no process and no socket. What a job type's table may hold it learns from the type's JSON
+//! Schema, through the [`Catalog`]; the same schemas make the reference ([`markdown`]).
+
+mod catalog;
+mod deployment;
+mod diagnostics;
+mod document;
+mod files;
+mod job;
+mod job_type;
+mod limits;
+mod original;
+mod reference;
+mod schema;
+mod suggest;
+mod supervise;
+mod supervisor;
+mod syntax;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, Refusal, TypeInfo, decode};
+pub use deployment::{Deployment, load, load_supervisor};
+pub use diagnostics::{Diagnostic, Report, Severity};
+pub use job::{JobConfig, JobKeys};
+pub use reference::{describe, markdown};
+pub use supervise::{Restart, Supervise, SuperviseKeys};
+pub use supervisor::{BusConfig, CncConfig, FederationConfig, SupervisorConfig, Transport, Verbosity};
+
+pub(crate) use suggest::nearest as closest;

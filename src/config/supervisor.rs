@@ -1,0 +1,292 @@
+//! `supervisor.toml`: the supervisor's own configuration. The comments of the fields are its reference.
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use toml::de::DeTable;
+
+use super::catalog::{Catalog, decode};
+use super::diagnostics::Diagnostic;
+use super::document::{Source, entry, locate, table_to_json};
+use super::schema::Node;
+use super::supervise::{Supervise, SuperviseKeys};
+use super::syntax::parse;
+use super::walk::Walk;
+use crate::message::SupervisorInfo;
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verbosity {
+    /// Everything, for the search of a fault.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What went wrong and was mended.
+    Warning,
+    /// Data lost, or a human needed.
+    Error,
+}
+
+impl Verbosity {
+    /// The level of the log.
+    pub(crate) fn level(self) -> tracing::Level {
+        match self {
+            Self::Debug => tracing::Level::DEBUG,
+            Self::Info => tracing::Level::INFO,
+            Self::Warning => tracing::Level::WARN,
+            Self::Error => tracing::Level::ERROR,
+        }
+    }
+}
+
+/// The supervisor's own configuration, `supervisor.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisorConfig {
+    /// Who this supervisor is to others.
+    pub info: SupervisorInfo,
+    /// How much the supervisor logs.
+    #[serde(default)]
+    pub verbosity: Verbosity,
+    /// Further job files: patterns like `"sensors/*.toml"`, relative to this folder. The folder's own `*.toml` are
+    /// jobs without being named here; those of its subfolders are not.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// How the supervisor looks after jobs whose own `[supervise]` does not say.
+    #[serde(default)]
+    pub supervise: SuperviseKeys,
+    /// How messages travel between the jobs.
+    #[serde(default)]
+    pub bus: BusConfig,
+    /// Shared memory of all jobs together, in MiB.
+    #[serde(default = "default_ring_buffer_size_mb")]
+    #[schemars(range(min = 1))]
+    pub ring_buffer_size_mb: u32,
+    /// Has no meaning here, since payloads may be of any size; accepted from configs made for ENRGDAQ.
+    #[serde(default = "default_ring_buffer_slot_size_kb")]
+    #[schemars(extend("deprecated" = true))]
+    pub ring_buffer_slot_size_kb: u32,
+    /// Command and control over the network. Without this table there is none.
+    #[serde(default)]
+    pub cnc: Option<CncConfig>,
+    /// Exchange of messages with other supervisors. Without this table there is none.
+    #[serde(default)]
+    pub federation: Option<FederationConfig>,
+}
+
+/// How messages travel between the jobs of a supervisor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BusConfig {
+    /// What connects the jobs.
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+/// What connects the jobs of a supervisor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Local sockets in the runtime folder, for this user only.
+    #[default]
+    Ipc,
+    /// TCP on loopback, encrypted with keys made for this start.
+    Tcp,
+}
+
+/// Command and control over the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CncConfig {
+    /// How much its traffic is logged.
+    pub verbosity: Verbosity,
+    /// This supervisor is the one that others report to.
+    pub is_server: bool,
+    /// Host of the server; on the server, the address to listen on.
+    pub server_host: String,
+    /// Port of the server.
+    #[schemars(range(min = 1))]
+    pub server_port: u16,
+    /// The server offers the REST API too.
+    pub rest_api_enabled: bool,
+    /// Address that the REST API listens on.
+    pub rest_api_host: String,
+    /// Port of the REST API.
+    #[schemars(range(min = 1))]
+    pub rest_api_port: u16,
+}
+
+impl Default for CncConfig {
+    fn default() -> Self {
+        Self {
+            verbosity: Verbosity::Info,
+            is_server: false,
+            server_host: "localhost".into(),
+            server_port: 1638,
+            rest_api_enabled: false,
+            rest_api_host: "localhost".into(),
+            rest_api_port: 8000,
+        }
+    }
+}
+
+/// Exchange of messages with other supervisors, as a star around one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FederationConfig {
+    /// This supervisor is the server.
+    pub is_server: bool,
+    /// Where the server sends, `tcp://0.0.0.0:16382`.
+    pub server_xpub_url: Option<String>,
+    /// Where the server receives, `tcp://0.0.0.0:16383`.
+    pub server_xsub_url: Option<String>,
+    /// Where the server of this client sends, `tcp://hub:16382`.
+    pub remote_server_xpub_url: Option<String>,
+    /// Where the server of this client receives, `tcp://hub:16383`.
+    pub remote_server_xsub_url: Option<String>,
+}
+
+fn default_ring_buffer_size_mb() -> u32 {
+    256
+}
+
+fn default_ring_buffer_slot_size_kb() -> u32 {
+    1024
+}
+
+impl SupervisorConfig {
+    /// The defaults, for a supervisor of that id.
+    #[must_use]
+    pub fn named(supervisor_id: impl Into<String>) -> Self {
+        Self {
+            info: SupervisorInfo { supervisor_id: supervisor_id.into(), supervisor_tags: Vec::new() },
+            verbosity: Verbosity::default(),
+            include: Vec::new(),
+            supervise: SuperviseKeys::default(),
+            bus: BusConfig::default(),
+            ring_buffer_size_mb: default_ring_buffer_size_mb(),
+            ring_buffer_slot_size_kb: default_ring_buffer_slot_size_kb(),
+            cnc: None,
+            federation: None,
+        }
+    }
+}
+
+/// JSON Schema of `supervisor.toml`.
+pub(super) fn schema() -> Schema {
+    schema_for!(SupervisorConfig)
+}
+
+/// The name of this host, the default id.
+pub(super) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name }
+}
+
+/// What `supervisor.toml` says, as far as it can be used, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct Checked {
+    /// As written if there is no error; else only what later checks need.
+    pub(super) config: SupervisorConfig,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Where each pattern of `include` stands.
+    pub(super) include_at: Vec<usize>,
+}
+
+pub(super) fn check(source: &Source) -> Checked {
+    let parsed = parse(source);
+    let schema = schema();
+    let catalog = Catalog::default();
+    let mut walk = Walk::new(source, &catalog, &parsed.damage);
+    walk.file(&parsed.root, &[Node::root(&schema)], "supervisor.toml", 0);
+    let mut diagnostics = parsed.errors;
+    let clean = diagnostics.is_empty() && walk.is_clean();
+    diagnostics.extend(walk.into_diagnostics());
+    let table = table_to_json(&parsed.root);
+    let mut config = None;
+    if clean {
+        match decode::<SupervisorConfig>(&table) {
+            Ok(decoded) => config = Some(decoded),
+            Err(refusal) => {
+                let at = locate(&parsed.root, &refusal.key).unwrap_or(0);
+                diagnostics.push(source.error(at, refusal.key, refusal.reason));
+            }
+        }
+    }
+    let config = config.unwrap_or_else(|| what_can_be_used(&table));
+    diagnostics.extend(contradictions(source, &parsed.root, &config));
+    diagnostics.extend(not_served(source, &parsed.root));
+    Checked { config, diagnostics, include_at: include_at(&parsed.root) }
+}
+
+/// The parts that the check of the jobs needs, each taken if it alone is good.
+fn what_can_be_used(table: &Value) -> SupervisorConfig {
+    let id = table.pointer("/info/supervisor_id").and_then(Value::as_str);
+    let mut config = SupervisorConfig::named(id.map_or_else(host_name, str::to_owned));
+    let part = |key: &str| table.get(key).cloned().unwrap_or_default();
+    config.include = serde_json::from_value(part("include")).unwrap_or_default();
+    config.supervise = serde_json::from_value(part("supervise")).unwrap_or_default();
+    config.federation = serde_json::from_value(part("federation")).unwrap_or_default();
+    config
+}
+
+/// Contradictions within the table itself; those that a job adds are the job's.
+fn contradictions(source: &Source, root: &DeTable<'_>, config: &SupervisorConfig) -> Vec<Diagnostic> {
+    let resolved = Supervise::resolve(&config.supervise, &SuperviseKeys::default());
+    let contradictions = resolved.contradictions().into_iter();
+    let placed = contradictions.filter_map(|contradiction| {
+        let (key, at) = place_of(root, contradiction.keys)?;
+        Some(source.error(at, key, contradiction.message).with_help(contradiction.help))
+    });
+    placed.collect()
+}
+
+/// The first of some keys of `[supervise]` that a file has.
+pub(super) fn place_of(root: &DeTable<'_>, keys: &[&str]) -> Option<(String, usize)> {
+    let (_, table) = entry(root, "supervise")?;
+    let table = table.get_ref().as_table()?;
+    keys.iter().find_map(|key| entry(table, key).map(|(at, _)| (format!("supervise.{key}"), at)))
+}
+
+/// Tables that are understood and have no effect yet.
+fn not_served(source: &Source, root: &DeTable<'_>) -> Vec<Diagnostic> {
+    let present = ["cnc", "federation"].into_iter().filter_map(|key| entry(root, key).map(|(at, _)| (key, at)));
+    let warn = |(key, at)| {
+        source
+            .error(at, key, format!("`[{key}]` is accepted, but this version does not serve it yet"))
+            .with_help("it runs as if the table were not there")
+            .into_warning()
+    };
+    present.map(warn).collect()
+}
+
+fn include_at(root: &DeTable<'_>) -> Vec<usize> {
+    let list = entry(root, "include").and_then(|(_, value)| value.get_ref().as_array());
+    list.map(|items| items.iter().map(|item| item.span().start).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_only_the_id_gives_the_defaults() {
+        let source =
+            Source { path: "supervisor.toml".into(), text: "[info]\nsupervisor_id = \"lab1\"\n[cnc]\n".into() };
+
+        let checked = check(&source);
+
+        assert_eq!(
+            checked.config,
+            SupervisorConfig { cnc: Some(CncConfig::default()), ..SupervisorConfig::named("lab1") }
+        );
+        assert_eq!(checked.config.cnc.unwrap().server_port, 1638);
+    }
+
+    #[test]
+    fn the_host_has_a_name() {
+        assert!(!host_name().is_empty());
+    }
+}
