@@ -1,0 +1,235 @@
+//! Child processes: their ends, their groups, and what a child does to itself before it begins.
+//!
+//! A [`Process`] is signalled only until it is reaped, so its pid and its group's number cannot be somebody else's then.
+
+#![expect(unsafe_code, reason = "prctl, close_range, registering a pidfd")]
+
+use std::fmt;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, getppid, kill_process_group, pidfd_open, waitid,
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ChildEnd {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal; a core may have been written.
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+}
+
+impl ChildEnd {
+    /// Whether it ended as it should.
+    pub(crate) fn is_success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for ChildEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal { signal, core_dumped } => {
+                write!(f, "killed by {}", signal_name(signal))?;
+                if core_dumped { f.write_str(", core dumped") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+/// What is done to a whole process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GroupSignal {
+    /// SIGTERM: please end.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+}
+
+/// A child of ours that leads its own process group, not yet reaped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Pid,
+    fd: OwnedFd,
+    is_reaped: AtomicBool,
+}
+
+impl Process {
+    /// Takes charge of a child that was just spawned with a process group of its own.
+    ///
+    /// # Errors
+    /// `pidfd_open`'s: no descriptor left, or a kernel before 5.3.
+    pub(crate) fn adopt(pid: u32) -> std::io::Result<Self> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { pid, fd, is_reaped: AtomicBool::new(false) })
+    }
+
+    /// Its process id, also the number of its group.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits until it has ended, without reaping it. An end that cannot be read, as somebody else reaped it, comes as
+    /// signal 0. To be called on a tokio runtime.
+    pub(crate) async fn ended(&self) -> ChildEnd {
+        const UNKNOWN: ChildEnd = ChildEnd::Signal { signal: 0, core_dumped: false };
+        let Ok(fd) = self.fd.try_clone() else { return UNKNOWN };
+        // SAFETY: the `AsyncFd` owns this descriptor, and an `OwnedFd` keeps its number until it is dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        let Ok(watched) = watched else { return UNKNOWN };
+        loop {
+            match self.peek_end() {
+                Ok(Some(end)) => return end,
+                Ok(None) => {}
+                Err(_) => return UNKNOWN,
+            }
+            match watched.readable().await {
+                Ok(mut guard) => guard.clear_ready(),
+                Err(_) => return UNKNOWN,
+            }
+        }
+    }
+
+    /// How it ended, without reaping it; `None` while it runs.
+    fn peek_end(&self) -> std::io::Result<Option<ChildEnd>> {
+        self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+    }
+
+    /// Reaps it; only when its group is empty, as the number is free afterwards.
+    ///
+    /// # Errors
+    /// `waitid`'s: somebody else has reaped it.
+    pub(crate) fn reap(&self) -> std::io::Result<Option<ChildEnd>> {
+        self.is_reaped.store(true, Ordering::SeqCst);
+        self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    }
+
+    fn wait(&self, options: WaitIdOptions) -> std::io::Result<Option<ChildEnd>> {
+        let Some(status) = waitid(WaitId::PidFd(self.fd.as_fd()), options)? else { return Ok(None) };
+        let end = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ChildEnd::Code(code),
+            (None, signal) => ChildEnd::Signal { signal: signal.unwrap_or(0), core_dumped: status.dumped() },
+        };
+        Ok(Some(end))
+    }
+
+    /// Signals all of its group, itself included.
+    pub(crate) fn signal_group(&self, signal: GroupSignal) {
+        let signal = match signal {
+            GroupSignal::Terminate => Signal::TERM,
+            GroupSignal::Kill => Signal::KILL,
+        };
+        if !self.is_reaped.load(Ordering::SeqCst) {
+            kill_process_group(self.pid, signal).ok();
+        }
+    }
+
+    /// The processes of its group that still run, itself included until it has ended.
+    pub(crate) fn group_members(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|&pid| runs_in_group(pid, self.pid()))
+            .collect()
+    }
+}
+
+/// Whether a process of that group runs, by `/proc/PID/stat`: `pid (name) state ppid pgrp …`.
+fn runs_in_group(pid: u32, group: u32) -> bool {
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
+    let stat = String::from_utf8_lossy(&stat);
+    let Some((_, after_name)) = stat.rsplit_once(')') else { return false };
+    let mut fields = after_name.split_whitespace();
+    let (state, of_group) = (fields.next(), fields.nth(1));
+    !matches!(state, Some("Z" | "X")) && of_group.and_then(|g| g.parse().ok()) == Some(group)
+}
+
+/// In a child: SIGTERM to us when the thread that spawned us dies; `false` if our parent is already another one.
+pub(crate) fn die_with_parent(expected_parent: u32) -> bool {
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    has_parent(expected_parent)
+}
+
+/// Whether the process that started us is still there.
+pub(crate) fn has_parent(expected_parent: u32) -> bool {
+    getppid().is_some_and(|parent| parent.as_raw_nonzero().get().unsigned_abs() == expected_parent)
+}
+
+/// In a child, before anything is opened: closes all descriptors but the standard three.
+pub(crate) fn close_other_descriptors() {
+    // SAFETY: no descriptor above 2 belongs to any value of this process yet; the caller runs first thing in `main`.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Kills this process and all of its group.
+pub(crate) fn kill_own_group() {
+    kill_process_group(getpgrp(), Signal::KILL).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[expect(clippy::zombie_processes, reason = "each test reaps it by its pidfd")]
+    fn shell(script: &str) -> Process {
+        let child = Command::new("sh").args(["-c", script]).process_group(0).stdin(Stdio::null()).spawn().unwrap();
+        Process::adopt(child.id()).unwrap()
+    }
+
+    fn wait_for_end(process: &Process) -> ChildEnd {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(process.ended())
+    }
+
+    #[test]
+    fn an_end_is_seen_before_it_is_reaped() {
+        let process = shell("exit 7");
+
+        assert_eq!(wait_for_end(&process), ChildEnd::Code(7));
+        assert_eq!(process.reap().unwrap(), Some(ChildEnd::Code(7)));
+    }
+
+    #[test]
+    fn a_group_is_empty_only_when_grandchildren_are_gone() {
+        let process = shell("sleep 1000 & exit 0");
+        wait_for_end(&process);
+        assert_eq!(process.group_members().len(), 1);
+
+        process.signal_group(GroupSignal::Kill);
+
+        while !process.group_members().is_empty() {
+            std::thread::yield_now();
+        }
+        assert_eq!(process.reap().unwrap(), Some(ChildEnd::Code(0)));
+    }
+
+    #[test]
+    fn a_killed_process_names_its_signal() {
+        let process = shell("kill -9 $$");
+
+        assert_eq!(wait_for_end(&process).to_string(), "killed by SIGKILL");
+    }
+}

@@ -1,0 +1,36 @@
+//! The one socket option that the `zmq` crate does not offer.
+
+#![expect(unsafe_code, reason = "zmq_setsockopt has no safe form for ZMQ_XPUB_NODROP")]
+
+use std::ffi::c_int;
+
+/// Makes a full XPUB (or PUB) wait or say `EAGAIN` instead of dropping in silence.
+///
+/// # Errors
+/// What libzmq says, for a socket of another type.
+pub(crate) fn set_xpub_nodrop(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
+    let on: c_int = 1;
+    let option = c_int::try_from(zmq_sys::ZMQ_XPUB_NODROP).expect("the option's number is small");
+    // SAFETY: the socket is open for as long as it is borrowed; the option takes an int, and `on` lives through the call.
+    let status = unsafe {
+        zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, std::ptr::from_ref(&on).cast(), size_of::<c_int>())
+    };
+    match status {
+        0 => Ok(()),
+        // SAFETY: takes nothing and reads this thread's errno.
+        _ => Err(zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_publishers_take_it() {
+        let context = zmq::Context::new();
+
+        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::XPUB).unwrap()), Ok(()));
+        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::SUB).unwrap()), Err(zmq::Error::EINVAL));
+    }
+}
