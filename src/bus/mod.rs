@@ -1,0 +1,43 @@
+//! The bus: ZeroMQ between the processes of a supervisor, by two pairs of proxies.
+//!
+//! ```text
+//!                 control: small, never behind data             data: payloads
+//!  publishers ──▶ XSUB ═ forwarding thread ═ XPUB ──▶ readers   XSUB ═ forwarding thread ═ XPUB (NODROP)
+//!            XPUB ◀── who subscribed what ─────────── XSUB      same
+//! ```
+//!
+//! Every publisher is an XPUB, so it hears which topics have readers: a message for nobody is not sent, and counted.
+//! Nothing that the data plane accepted is dropped in silence: each hop waits when the next one is full, back to
+//! [`Publisher::publish`], which waits until its deadline. The control plane never waits: a reader that does not read
+//! its control messages loses them. Each copy carries `ord`, its number among the copies to that topic, so the reader
+//! sees and counts every gap.
+//!
+//! Invariants: the bus names no job; it touches no tokio; one thread a socket at a time; a proxy ends within 100 ms of
+//! being told, whatever its readers do.
+
+mod endpoints;
+mod proxy;
+mod publisher;
+mod subscriber;
+mod zap;
+
+pub(crate) use endpoints::{Endpoints, Transport};
+pub use proxy::BusError;
+pub(crate) use proxy::Proxies;
+pub use publisher::{Deadline, PublishError};
+pub(crate) use publisher::{Publisher, Tracked};
+pub use subscriber::Delivery;
+pub(crate) use subscriber::{Arrival, Subscriber, SubscriberCounts};
+
+use crate::message::Plane;
+
+/// Messages that each hop holds for one reader before it waits (data) or drops (control).
+const DATA_HIGH_WATER: i32 = 1000;
+const CONTROL_HIGH_WATER: i32 = 10_000;
+
+fn high_water(plane: Plane) -> i32 {
+    match plane {
+        Plane::Control => CONTROL_HIGH_WATER,
+        Plane::Data => DATA_HIGH_WATER,
+    }
+}

@@ -1,0 +1,235 @@
+//! The proxies: what publishers send is forwarded to who subscribed, on one thread a plane.
+//!
+//! Invariants: a thread ends within 100 ms of being told; while the data plane waits for a full reader it still takes
+//! subscriptions and hears the bell; the control plane waits for nobody.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use thiserror::Error;
+
+use super::endpoints::{Curve, Endpoints, PlaneEndpoints, Transport};
+use super::high_water;
+use super::zap::Gate;
+use crate::message::Plane;
+use crate::os::{Wake, set_xpub_nodrop};
+
+/// How long one attempt to send waits for a full reader, in milliseconds.
+const SEND_SLICE_MS: i32 = 20;
+
+/// How many messages are forwarded before the other side and the bell are looked at again.
+const BATCH: usize = 256;
+
+/// Why the bus could not be opened.
+#[derive(Debug, Error)]
+pub enum BusError {
+    /// libzmq refused a socket or an option.
+    #[error("cannot open a socket of the bus")]
+    Socket(#[source] zmq::Error),
+    /// An address could not be bound or connected.
+    #[error("cannot use the bus address {address}")]
+    Address {
+        /// Which.
+        address: String,
+        /// Why.
+        source: zmq::Error,
+    },
+    /// The system gave no descriptor or no thread.
+    #[error("the system refused a thread or a descriptor for the bus")]
+    System(#[source] io::Error),
+}
+
+/// The two proxies of a supervisor; dropping them ends them.
+#[derive(Debug)]
+pub(crate) struct Proxies {
+    stop: Wake,
+    threads: Vec<thread::JoinHandle<()>>,
+    _gate: Option<Gate>,
+}
+
+impl Proxies {
+    /// Binds both planes and starts to forward.
+    ///
+    /// # Errors
+    /// [`BusError`]: an address in use, no descriptors.
+    pub(crate) fn start(context: &zmq::Context, transport: &Transport) -> Result<(Self, Endpoints), BusError> {
+        let keys = match transport {
+            Transport::Ipc(_) => None,
+            Transport::Tcp => Some(Keys::new()?),
+        };
+        let allowed = keys.iter().map(|keys| keys.client.public_key).collect::<HashSet<_>>();
+        let gate = keys.is_some().then(|| Gate::open(context, allowed)).transpose()?;
+        let stop = Wake::new().map_err(BusError::System)?;
+        let mut proxies = Self { stop, threads: Vec::new(), _gate: gate };
+        let control = proxies.bind(context, transport, keys.as_ref(), Plane::Control)?;
+        let data = proxies.bind(context, transport, keys.as_ref(), Plane::Data)?;
+        Ok((proxies, Endpoints { control, data, curve: keys.map(|keys| keys.of_jobs()) }))
+    }
+
+    fn bind(
+        &mut self,
+        context: &zmq::Context,
+        transport: &Transport,
+        keys: Option<&Keys>,
+        plane: Plane,
+    ) -> Result<PlaneEndpoints, BusError> {
+        let mut hub = Hub::new(context, plane, self.stop.clone())?;
+        for socket in [&hub.incoming, &hub.outgoing] {
+            if let Some(keys) = keys {
+                keys.apply(socket).map_err(BusError::Socket)?;
+            }
+        }
+        let name = match plane {
+            Plane::Control => "control",
+            Plane::Data => "data",
+        };
+        let publish = bind(&hub.incoming, &address(transport, name, "in"))?;
+        let subscribe = bind(&hub.outgoing, &address(transport, name, "out"))?;
+        let thread = thread::Builder::new()
+            .name(format!("bus-{name}"))
+            .spawn(move || hub.forward())
+            .map_err(BusError::System)?;
+        self.threads.push(thread);
+        Ok(PlaneEndpoints { publish, subscribe })
+    }
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        self.stop.ring();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+/// The keys of one start: the proxies' pair, and the one pair of all jobs.
+struct Keys {
+    server: zmq::CurveKeyPair,
+    client: zmq::CurveKeyPair,
+}
+
+impl Keys {
+    fn new() -> Result<Self, BusError> {
+        let pair = || zmq::CurveKeyPair::new().map_err(BusError::Socket);
+        Ok(Self { server: pair()?, client: pair()? })
+    }
+
+    fn apply(&self, socket: &zmq::Socket) -> Result<(), zmq::Error> {
+        socket.set_curve_server(true)?;
+        socket.set_zap_domain("bus")?;
+        socket.set_curve_secretkey(&self.server.secret_key)
+    }
+
+    fn of_jobs(&self) -> Curve {
+        let text = |key: &[u8]| zmq::z85_encode(key).expect("a key has 32 bytes, a multiple of four");
+        Curve {
+            server_public: text(&self.server.public_key),
+            client_public: text(&self.client.public_key),
+            client_secret: text(&self.client.secret_key),
+        }
+    }
+}
+
+fn address(transport: &Transport, plane: &str, side: &str) -> String {
+    match transport {
+        Transport::Ipc(dir) => ipc_address(dir, plane, side),
+        Transport::Tcp => "tcp://127.0.0.1:*".into(),
+    }
+}
+
+fn ipc_address(dir: &Path, plane: &str, side: &str) -> String {
+    format!("ipc://{}/{plane}-{side}.ipc", dir.display())
+}
+
+fn bind(socket: &zmq::Socket, address: &str) -> Result<String, BusError> {
+    let fail = |source| BusError::Address { address: address.to_owned(), source };
+    socket.bind(address).map_err(fail)?;
+    socket.get_last_endpoint().map_err(fail)?.map_err(|_| fail(zmq::Error::EINVAL))
+}
+
+/// The sockets of one plane, owned by its thread.
+struct Hub {
+    incoming: zmq::Socket,
+    outgoing: zmq::Socket,
+    stop: Wake,
+}
+
+impl Hub {
+    fn new(context: &zmq::Context, plane: Plane, stop: Wake) -> Result<Self, BusError> {
+        let make = |kind| -> Result<zmq::Socket, zmq::Error> {
+            let socket = context.socket(kind)?;
+            socket.set_sndhwm(high_water(plane))?;
+            socket.set_rcvhwm(high_water(plane))?;
+            socket.set_linger(0)?;
+            Ok(socket)
+        };
+        let incoming = make(zmq::XSUB).map_err(BusError::Socket)?;
+        let mut outgoing = make(zmq::XPUB).map_err(BusError::Socket)?;
+        if plane == Plane::Data {
+            set_xpub_nodrop(&mut outgoing).map_err(BusError::Socket)?;
+            outgoing.set_sndtimeo(SEND_SLICE_MS).map_err(BusError::Socket)?;
+        }
+        Ok(Self { incoming, outgoing, stop })
+    }
+
+    fn forward(&mut self) {
+        while !self.stop.has_rung() {
+            let mut items = [
+                self.incoming.as_poll_item(zmq::POLLIN),
+                self.outgoing.as_poll_item(zmq::POLLIN),
+                zmq::PollItem::from_fd(self.stop.raw_fd(), zmq::POLLIN),
+            ];
+            match zmq::poll(&mut items, -1) {
+                Ok(_) | Err(zmq::Error::EINTR) => {}
+                Err(_) => return,
+            }
+            self.pass_subscriptions();
+            for _ in 0..BATCH {
+                if !self.pass_message() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells the publishers who wants what.
+    fn pass_subscriptions(&self) {
+        while let Ok(subscription) = self.outgoing.recv_msg(zmq::DONTWAIT) {
+            self.incoming.send(subscription, 0).ok();
+        }
+    }
+
+    /// Forwards one message, all its frames; `false` if there was none, or the bell rang.
+    fn pass_message(&self) -> bool {
+        let Ok(topic) = self.incoming.recv_msg(zmq::DONTWAIT) else { return false };
+        let mut more = topic.get_more();
+        if !self.pass_topic(&topic, more) {
+            return false;
+        }
+        while more {
+            let Ok(frame) = self.incoming.recv_msg(0) else { return false };
+            more = frame.get_more();
+            if self.outgoing.send(frame, if more { zmq::SNDMORE } else { 0 }).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends the first frame, however long a reader takes; `false` when the bell rang before. Once it is accepted
+    /// libzmq accepts the others too: its marks count whole messages.
+    fn pass_topic(&self, topic: &[u8], more: bool) -> bool {
+        let flags = if more { zmq::SNDMORE } else { 0 };
+        loop {
+            match self.outgoing.send(topic, flags) {
+                Ok(()) => return true,
+                Err(_) if self.stop.has_rung() => return false,
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => self.pass_subscriptions(),
+                Err(_) => return false,
+            }
+        }
+    }
+}
