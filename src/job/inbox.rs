@@ -1,0 +1,78 @@
+//! What a job receives: each message once, as long as the job is not to stop; then what is already here, and no more.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::measures::Latencies;
+use super::tally::Tally;
+use crate::bus::{Arrival, BusError, Delivery, Subscriber, SubscriberCounts};
+use crate::os::{Wake, now_ns};
+
+/// The messages of the topics that a job subscribed.
+#[derive(Debug)]
+pub struct Inbox {
+    subscriber: Mutex<Option<Reading>>,
+    tally: Arc<Tally>,
+    latencies: Arc<Latencies>,
+    counts: Mutex<SubscriberCounts>,
+    bell: Wake,
+}
+
+#[derive(Debug)]
+struct Reading {
+    subscriber: Subscriber,
+    is_ending: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(subscriber: Subscriber, tally: Arc<Tally>, latencies: Arc<Latencies>, bell: Wake) -> Self {
+        let reading = Reading { subscriber, is_ending: false };
+        Self { subscriber: Mutex::new(Some(reading)), tally, latencies, counts: Mutex::default(), bell }
+    }
+
+    /// The next message; `None` when none came in time. Once the job is to stop it subscribes no more, and gives what
+    /// has already arrived, without waiting; `None` then means that there is nothing left.
+    ///
+    /// # Errors
+    /// [`BusError`] of a broken bus; the job had better end.
+    pub fn next(&self, within: Duration) -> Result<Option<Delivery>, BusError> {
+        let mut reading = self.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reading) = reading.as_mut() else { return Ok(None) };
+        let mut arrival = match reading.is_ending {
+            false => reading.subscriber.next(within, &self.bell)?,
+            true => reading.subscriber.next_now()?,
+        };
+        if arrival.is_none() && self.bell.has_rung() && !reading.is_ending {
+            reading.end()?;
+            arrival = reading.subscriber.next_now()?;
+        }
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = reading.subscriber.counts();
+        Ok(arrival.map(|arrival| self.note(arrival)))
+    }
+
+    fn note(&self, arrival: Arrival) -> Delivery {
+        let Arrival { delivery, missing } = arrival;
+        let envelope = &delivery.envelope;
+        self.latencies.record(now_ns() - envelope.ts);
+        self.tally.received(&envelope.src.unique_id, envelope.id.epoch, envelope.id.seq, delivery.size(), missing);
+        delivery
+    }
+
+    pub(super) fn counts(&self) -> SubscriberCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the sockets.
+    pub(super) fn close(&self) {
+        self.subscriber.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Reading {
+    /// No more of anything, so that what is here is finite.
+    fn end(&mut self) -> Result<(), BusError> {
+        self.is_ending = true;
+        let topics: Vec<_> = self.subscriber.topics().map(|(plane, topic)| (plane, topic.clone())).collect();
+        topics.iter().try_for_each(|(plane, topic)| self.subscriber.unsubscribe_on(*plane, topic, true))
+    }
+}

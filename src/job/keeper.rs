@@ -1,0 +1,78 @@
+//! The thread beside the job: hears stop, beats, reports statistics.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::measures::Reporter;
+use super::types::JobError;
+use crate::bus::{BusError, Subscriber};
+use crate::message::{StatsReport, Stop, Topic};
+use crate::os::Wake;
+
+/// Heartbeat and statistics come this often.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until told to end.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    end: Wake,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts the thread; from when this returns, a stop is heard.
+    pub(super) fn start(zmq: &zmq::Context, cx: Context) -> Result<Self, JobError> {
+        let mut orders = Subscriber::connect(zmq, &cx.spec().endpoints)?;
+        orders.subscribe(&Topic::broadcast(cx.supervisor_id()))?;
+        orders.subscribe(&Topic::job(cx.unique_id()))?;
+        let end = Wake::new().map_err(BusError::System)?;
+        let bell = end.clone();
+        let thread = thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || keep(&cx, &mut orders, &bell))
+            .map_err(BusError::System)?;
+        Ok(Self { end, thread })
+    }
+
+    /// Reports once more, and ends.
+    pub(super) fn end(self) {
+        self.end.ring();
+        self.thread.join().ok();
+    }
+}
+
+fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
+    let mut reporter = Reporter::new();
+    let mut due = Instant::now();
+    while !end.has_rung() {
+        if Instant::now() >= due {
+            due = Instant::now() + EVERY;
+            beat(cx, &mut reporter);
+        }
+        match orders.next(due.saturating_duration_since(Instant::now()), end) {
+            Ok(Some(arrival)) => {
+                if let Some(Ok(stop)) = arrival.delivery.envelope.body::<Stop>() {
+                    tracing::debug!(reason = stop.reason, "told to stop");
+                    cx.stop_bell().ring();
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the bus is broken, the job ends");
+                cx.stop_bell().ring();
+                return;
+            }
+        }
+    }
+    beat(cx, &mut reporter);
+}
+
+fn beat(cx: &Context, reporter: &mut Reporter) {
+    let stats = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused);
+    let sent =
+        cx.heartbeat(EVERY).and_then(|()| cx.send_uncounted(&Topic::stats(cx.supervisor_id()), &StatsReport { stats }));
+    if let Err(error) = sent {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a heartbeat could not be sent");
+    }
+}

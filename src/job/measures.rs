@@ -1,0 +1,122 @@
+//! What a job reports about itself: the counts of its tally, latency, processor and memory.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use super::tally::{SetTally, SourceTally, Tally};
+use crate::message::{Count, JobStats, LatencyStats, ResourceStats};
+use crate::os::{Usage, iso_now, usage};
+
+/// Latencies from 1 µs to 1 h, to two digits.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// Latencies since the last report.
+#[derive(Debug)]
+pub(super) struct Latencies(Mutex<Histogram<u64>>);
+
+impl Latencies {
+    pub(super) fn new() -> Self {
+        let empty = Histogram::new_with_bounds(1, LONGEST_US, 2).expect("these bounds are allowed");
+        Self(Mutex::new(empty))
+    }
+
+    /// A message took that long from its commit to the job's hands.
+    pub(super) fn record(&self, nanoseconds: i64) {
+        let us = u64::try_from(nanoseconds / 1000).unwrap_or(0);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+    }
+
+    /// The figures since the last call; `None` if no message came.
+    fn take(&self) -> Option<LatencyStats> {
+        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if histogram.is_empty() {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an hour in microseconds fits")]
+        let ms = |us: u64| us as f64 / 1000.0;
+        let stats = LatencyStats {
+            count: histogram.len(),
+            min_ms: ms(histogram.min()),
+            max_ms: ms(histogram.max()),
+            avg_ms: histogram.mean() / 1000.0,
+            p95_ms: ms(histogram.value_at_quantile(0.95)),
+            p99_ms: ms(histogram.value_at_quantile(0.99)),
+        };
+        histogram.reset();
+        Some(stats)
+    }
+}
+
+/// Makes the reports.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    last: JobStats,
+    usage: Usage,
+    at: Instant,
+}
+
+impl Reporter {
+    pub(super) fn new() -> Self {
+        Self { last: JobStats::default(), usage: usage(), at: Instant::now() }
+    }
+
+    /// The figures of now.
+    pub(super) fn report(&mut self, tally: &Tally, latencies: &Latencies, frames_refused: u64) -> JobStats {
+        let counts = tally.read();
+        let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).sum::<u64>();
+        let sum_sources = |of: fn(&SourceTally) -> u64| counts.sources.iter().map(of).sum::<u64>();
+        self.last = JobStats {
+            message_in_stats: rise(&self.last.message_in_stats, sum_sources(|source| source.messages)),
+            message_out_stats: rise(&self.last.message_out_stats, sum_sets(|set| set.messages)),
+            latency_stats: latencies.take().unwrap_or(self.last.latency_stats),
+            resource_stats: self.resources(),
+            message_in_bytes: sum_sources(|source| source.bytes),
+            message_out_bytes: sum_sets(|set| set.bytes),
+            message_in_missing: sum_sources(|source| source.missing),
+            message_out_dropped: sum_sets(|set| set.dropped),
+            message_out_unrouted: sum_sets(|set| set.unrouted),
+            frames_refused,
+            ..JobStats::default()
+        };
+        self.last.clone()
+    }
+
+    fn resources(&mut self) -> ResourceStats {
+        let (now, at) = (usage(), Instant::now());
+        let elapsed = at.duration_since(self.at).as_secs_f64().max(1e-3);
+        let cpu = now.cpu.saturating_sub(self.usage.cpu).as_secs_f64();
+        (self.usage, self.at) = (now, at);
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let rss_mb = now.rss_bytes as f64 / 1e6;
+        ResourceStats { cpu_percent: 100.0 * cpu / elapsed, rss_mb }
+    }
+}
+
+/// The count, and when it rose.
+fn rise(last: &Count, count: u64) -> Count {
+    match count == last.count {
+        true => last.clone(),
+        false => Count { count, last_updated: Some(iso_now()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_in_milliseconds() {
+        let latencies = Latencies::new();
+        for ms in 1..=100 {
+            latencies.record(ms * 1_000_000);
+        }
+
+        let stats = latencies.take().unwrap();
+
+        assert_eq!(stats.count, 100);
+        assert!((stats.p99_ms - 99.0).abs() < 1.0 && (stats.avg_ms - 50.5).abs() < 1.0, "{stats:?}");
+        assert!(latencies.take().is_none());
+    }
+}

@@ -1,0 +1,134 @@
+//! The life of a job's process, from exec to exit status.
+//!
+//! ```text
+//! spec from descriptor 0 → die with the supervisor → log → bus, handshake → Job::new → ready → Job::run → drain → exit
+//!                                                                                     stop: message, SIGTERM
+//! exit status   0 ended as it should · 1 failed, may be tried again · 78 only another configuration helps
+//! ```
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+
+use super::context::{Context, Parts};
+use super::keeper::Keeper;
+use super::log_line::MarkedLines;
+use super::spec::{JobSpec, SpecError};
+use super::tally::Tally;
+use super::types::{JobError, JobTypes};
+use crate::config::Kind;
+use crate::message::Topic;
+use crate::os::{
+    Wake, close_other_descriptors, die_with_parent, has_parent, kill_own_group, reset_signals, spawn_signal_thread,
+};
+
+/// `EX_CONFIG` of sysexits.h.
+pub(crate) const EXIT_CONFIG: u8 = 78;
+
+/// How long a job may live on after its supervisor has died.
+const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the job that descriptor 0 describes.
+pub(crate) fn run(types: &JobTypes) -> ExitCode {
+    reset_signals();
+    close_other_descriptors();
+    let (spec, tally) = match take_spec() {
+        Ok(taken) => taken,
+        Err(error) => {
+            eprintln!("{}", crate::error_chain(&error));
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if !die_with_parent(spec.supervisor_pid) {
+        return ExitCode::FAILURE;
+    }
+    let guard = log_to_supervisor(&spec);
+    let status = match live(types, spec, tally) {
+        Ok(()) | Err(JobError::Stopping) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", crate::error_chain(&error));
+            match error {
+                JobError::Config(_) => ExitCode::from(EXIT_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    };
+    drop(guard);
+    status
+}
+
+/// Reads the spec and maps the tally; descriptor 0 is `/dev/null` afterwards.
+fn take_spec() -> Result<(JobSpec, Tally), SpecError> {
+    let file = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(SpecError::Read)?);
+    let spec = JobSpec::from_file(&file)?;
+    let tally = Tally::map(&file).map_err(SpecError::Read)?;
+    let null = File::open("/dev/null").map_err(SpecError::Read)?;
+    rustix::stdio::dup2_stdin(null).map_err(|errno| SpecError::Read(errno.into()))?;
+    Ok((spec, tally))
+}
+
+/// Log records go to stderr by a thread of their own: a supervisor that does not read cannot hold up the job.
+fn log_to_supervisor(spec: &JobSpec) -> WorkerGuard {
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(10_000).finish(std::io::stderr());
+    tracing_subscriber::fmt()
+        .event_format(MarkedLines)
+        .with_max_level(spec.verbosity.level())
+        .with_writer(writer)
+        .init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    guard
+}
+
+fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
+    let job_type = types
+        .get(&spec.job_type)
+        .ok_or_else(|| JobError::Config(format!("this program has no job type {}", spec.job_type)))?;
+    let stop = Wake::new().map_err(|error| JobError::failed("the system refused a descriptor", error))?;
+    hear_signals(stop.clone(), spec.supervisor_pid)
+        .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
+    let topics = own_topics(types, &spec);
+    let settings = spec.settings.clone();
+    let zmq = zmq::Context::new();
+    let parts = Parts { spec, tally, stop, topics, backends: types.backends() };
+    let cx = Context::open(&zmq, parts)?;
+    let keeper = Keeper::start(&zmq, cx.clone())?;
+    cx.started()?;
+    let result = (job_type.run)(settings, cx.clone());
+    keeper.end();
+    cx.close();
+    drop(cx);
+    // The last handle on the context: returns when all that was published has left, or the linger time is over.
+    drop(zmq);
+    result
+}
+
+/// A store subscribes what is meant for its type.
+fn own_topics(types: &JobTypes, spec: &JobSpec) -> Vec<Topic> {
+    let catalog = types.catalog();
+    match catalog.get(&spec.job_type) {
+        Some(found) if found.info.kind == Kind::Store => {
+            vec![Topic::store(&spec.job_type), Topic::store_of(&spec.supervisor.supervisor_id, &spec.job_type)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// SIGTERM and SIGINT mean stop; when they come because the supervisor died, the job's time is limited.
+fn hear_signals(stop: Wake, supervisor_pid: u32) -> std::io::Result<()> {
+    spawn_signal_thread(move |_| {
+        stop.ring();
+        if !has_parent(supervisor_pid) {
+            thread::sleep(ORPHAN_GRACE);
+            tracing::error!(
+                "the supervisor died {} s ago and the job has not ended: killing it",
+                ORPHAN_GRACE.as_secs()
+            );
+            kill_own_group();
+        }
+    })
+}

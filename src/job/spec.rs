@@ -1,0 +1,80 @@
+//! What a job's process is told at its start: on descriptor 0 lies a memory file, the tally's page first, then JSON.
+//!
+//! Nothing of it stands in arguments or environment, where other users could read it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::tally::TALLY_BYTES;
+use crate::bus::Endpoints;
+use crate::config::Verbosity;
+use crate::message::SupervisorInfo;
+use crate::os::memory_file;
+
+/// All that a job's process needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobSpec {
+    /// The job's name: its file's name without `.toml`.
+    pub(crate) name: String,
+    /// Its type.
+    pub(crate) job_type: String,
+    /// The same after every restart.
+    pub(crate) unique_id: String,
+    /// New at every start.
+    pub(crate) instance_id: String,
+    /// Whose job it is.
+    pub(crate) supervisor: SupervisorInfo,
+    /// The process that started it; when that is gone, the job ends.
+    pub(crate) supervisor_pid: u32,
+    /// Where the bus is.
+    pub(crate) endpoints: Endpoints,
+    /// What the job logs.
+    pub(crate) verbosity: Verbosity,
+    /// Topics beyond those that its type subscribes.
+    pub(crate) topics_to_subscribe: Vec<String>,
+    /// Its own keys.
+    pub(crate) settings: serde_json::Value,
+    /// Its configuration, as TOML text.
+    pub(crate) config_text: String,
+}
+
+/// Why descriptor 0 holds no spec.
+#[derive(Debug, Error)]
+pub(crate) enum SpecError {
+    /// It cannot be read.
+    #[error("cannot read the job's spec; `enrgdaq job` is started by a supervisor, not by hand")]
+    Read(#[source] io::Error),
+    /// It is not the JSON of a spec.
+    #[error("the job's spec is not what this version writes")]
+    Json(#[source] serde_json::Error),
+}
+
+impl JobSpec {
+    /// A memory file with an empty tally and this spec.
+    ///
+    /// # Errors
+    /// The system's: no descriptors, no memory.
+    pub(crate) fn to_file(&self) -> io::Result<File> {
+        let json = serde_json::to_vec(self)?;
+        let file = memory_file("enrgdaq-job", TALLY_BYTES + json.len() as u64)?;
+        file.write_all_at(&json, TALLY_BYTES)?;
+        Ok(file)
+    }
+
+    /// The spec in such a file.
+    ///
+    /// # Errors
+    /// [`SpecError`] for any other file.
+    pub(crate) fn from_file(file: &File) -> Result<Self, SpecError> {
+        let len = file.metadata().map_err(SpecError::Read)?.len();
+        let len = len.checked_sub(TALLY_BYTES).filter(|&len| len < 1 << 26);
+        let len = len.ok_or_else(|| SpecError::Read(io::ErrorKind::InvalidData.into()))?;
+        let mut json = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut json, TALLY_BYTES).map_err(SpecError::Read)?;
+        serde_json::from_slice(&json).map_err(SpecError::Json)
+    }
+}

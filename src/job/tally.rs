@@ -1,0 +1,322 @@
+//! A job's counts, kept in a page that it shares with its supervisor, so that they are exact when it is killed.
+//!
+//! ```text
+//! word 0     magic                                            author of every word: the job
+//!      1     sets in use          2  sources in use
+//!      8 …   64 sets × 8 words    a set = the topics to which one message goes
+//!            messages, bytes, last seq + 1, dropped, unrouted, text at, text length, 0
+//!    520 …   256 sources × 8      a source = a writer from which messages came, by its unique_id
+//!            messages, bytes, missing, epoch, last seq + 1, text at, text length, 0
+//!   2568 …   text: topics with newlines between, unique ids; padded to words
+//! ```
+//!
+//! Invariants: an entry's text is whole before the number of entries in use says that it exists; entries are never
+//! reused; the reader copies what it reads, then checks it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Mutex, PoisonError};
+
+use crate::bus::Tracked;
+use crate::message::Topic;
+use crate::os::SharedWords;
+
+/// The size of the page, in bytes.
+pub(crate) const TALLY_BYTES: u64 = (WORDS * 8) as u64;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"ENRGTAL1");
+const WORDS: usize = 8192;
+const SETS_IN_USE: usize = 1;
+const SOURCES_IN_USE: usize = 2;
+const SETS: Block = Block { start: 8, count: 64 };
+const SOURCES: Block = Block { start: SETS.end(), count: 256 };
+const TEXT: usize = SOURCES.end();
+const ENTRY: usize = 8;
+const TEXT_AT: usize = 5;
+const TEXT_LEN: usize = 6;
+
+/// A row of entries.
+struct Block {
+    start: usize,
+    count: usize,
+}
+
+impl Block {
+    const fn end(&self) -> usize {
+        self.start + self.count * ENTRY
+    }
+
+    fn entry(&self, n: usize) -> usize {
+        self.start + n * ENTRY
+    }
+}
+
+/// What went to one set of topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SetTally {
+    /// The topics; empty for the entry that collects what found no place of its own.
+    pub(crate) topics: Vec<String>,
+    /// Messages published, also those for which nobody was there.
+    pub(crate) messages: u64,
+    /// Envelope and payloads of the copies that were sent.
+    pub(crate) bytes: u64,
+    /// Of the newest message that was sent to somebody: its seq, plus one.
+    pub(crate) sent_up_to: u64,
+    /// Given up: no room until the deadline.
+    pub(crate) dropped: u64,
+    /// Published while nobody subscribed any of the topics.
+    pub(crate) unrouted: u64,
+}
+
+/// What came from one writer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SourceTally {
+    /// The writer's unique id; empty for the entry that collects what found no place of its own.
+    pub(crate) unique_id: String,
+    /// Messages handed to the job.
+    pub(crate) messages: u64,
+    /// Envelopes and payloads.
+    pub(crate) bytes: u64,
+    /// Copies that the numbering shows as lost.
+    pub(crate) missing: u64,
+    /// The writer's epoch, as last seen.
+    pub(crate) epoch: u64,
+    /// Of the newest message of that epoch: its seq, plus one.
+    pub(crate) received_up_to: u64,
+}
+
+/// All counts of one start of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TallySnapshot {
+    /// What it published.
+    pub(crate) sets: Vec<SetTally>,
+    /// What it received.
+    pub(crate) sources: Vec<SourceTally>,
+}
+
+/// The page: written by the job, read by the supervisor.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    page: SharedWords,
+    index: Mutex<Index>,
+}
+
+/// Where the job finds its entries again.
+#[derive(Debug, Default)]
+struct Index {
+    sets: HashMap<Vec<Topic>, usize>,
+    sources: HashMap<String, usize>,
+    text_words: usize,
+}
+
+impl Tally {
+    /// Maps the page at the beginning of a file.
+    ///
+    /// # Errors
+    /// The system's; `EINVAL` for a file that is too short.
+    pub(crate) fn map(file: &File) -> std::io::Result<Self> {
+        let page = SharedWords::map(file, WORDS)?;
+        page.words()[0].store(MAGIC, Relaxed);
+        Ok(Self { page, index: Mutex::new(Index::default()) })
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.page.words()[at]
+    }
+
+    /// The job published a message to a set of topics.
+    pub(crate) fn published(&self, topics: &[Topic], tracked: Tracked) {
+        let entry = self.set(topics);
+        self.word(entry).fetch_add(1, Relaxed);
+        self.word(entry + 1).fetch_add(tracked.bytes, Relaxed);
+        match tracked.routed {
+            0 => self.word(entry + 4).fetch_add(1, Relaxed),
+            _ => self.word(entry + 2).fetch_max(tracked.id.seq + 1, Relaxed),
+        };
+    }
+
+    /// The job gave up a message.
+    pub(crate) fn dropped(&self, topics: &[Topic]) {
+        self.word(self.set(topics) + 3).fetch_add(1, Relaxed);
+    }
+
+    /// A message was handed to the job.
+    pub(crate) fn received(&self, unique_id: &str, epoch: u64, seq: u64, bytes: u64, missing: u64) {
+        let entry = self.source(unique_id);
+        self.word(entry).fetch_add(1, Relaxed);
+        self.word(entry + 1).fetch_add(bytes, Relaxed);
+        self.word(entry + 2).fetch_add(missing, Relaxed);
+        if self.word(entry + 3).swap(epoch, Relaxed) == epoch {
+            self.word(entry + 4).fetch_max(seq + 1, Relaxed);
+        } else {
+            self.word(entry + 4).store(seq + 1, Relaxed);
+        }
+    }
+
+    fn set(&self, topics: &[Topic]) -> usize {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&entry) = index.sets.get(topics) {
+            return entry;
+        }
+        let text = topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n");
+        let entry = self.open(&SETS, SETS_IN_USE, &text, &mut index.text_words);
+        if index.sets.len() < SETS.count {
+            index.sets.insert(topics.to_vec(), entry);
+        }
+        entry
+    }
+
+    fn source(&self, unique_id: &str) -> usize {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&entry) = index.sources.get(unique_id) {
+            return entry;
+        }
+        let entry = self.open(&SOURCES, SOURCES_IN_USE, unique_id, &mut index.text_words);
+        if index.sources.len() < SOURCES.count {
+            index.sources.insert(unique_id.to_owned(), entry);
+        }
+        entry
+    }
+
+    /// A new entry; the last one, without text, when entries or text are used up.
+    fn open(&self, block: &Block, in_use: usize, text: &str, text_words: &mut usize) -> usize {
+        let n = usize::try_from(self.word(in_use).load(Relaxed)).unwrap_or(block.count);
+        let words = text.len().div_ceil(8);
+        let entry = block.entry(n.min(block.count - 1));
+        if n + 1 < block.count && TEXT + *text_words + words <= WORDS {
+            for (at, chunk) in text.as_bytes().chunks(8).enumerate() {
+                let mut bytes = [0; 8];
+                bytes[..chunk.len()].copy_from_slice(chunk);
+                self.word(TEXT + *text_words + at).store(u64::from_le_bytes(bytes), Relaxed);
+            }
+            self.word(entry + TEXT_AT).store(*text_words as u64, Relaxed);
+            self.word(entry + TEXT_LEN).store(text.len() as u64, Relaxed);
+            *text_words += words;
+        }
+        // PAIRS Tally::read: whoever sees the entry counted sees its text.
+        self.word(in_use).store((n + 1).min(block.count) as u64, Release);
+        entry
+    }
+
+    /// What the page says now.
+    pub(crate) fn read(&self) -> TallySnapshot {
+        let sets = self.entries(&SETS, SETS_IN_USE, |entry, text| SetTally {
+            topics: text.split('\n').filter(|topic| !topic.is_empty()).map(str::to_owned).collect(),
+            messages: self.get(entry),
+            bytes: self.get(entry + 1),
+            sent_up_to: self.get(entry + 2),
+            dropped: self.get(entry + 3),
+            unrouted: self.get(entry + 4),
+        });
+        let sources = self.entries(&SOURCES, SOURCES_IN_USE, |entry, text| SourceTally {
+            unique_id: text,
+            messages: self.get(entry),
+            bytes: self.get(entry + 1),
+            missing: self.get(entry + 2),
+            epoch: self.get(entry + 3),
+            received_up_to: self.get(entry + 4),
+        });
+        TallySnapshot { sets, sources }
+    }
+
+    fn get(&self, at: usize) -> u64 {
+        self.word(at).load(Relaxed)
+    }
+
+    fn entries<T>(&self, block: &Block, in_use: usize, make: impl Fn(usize, String) -> T) -> Vec<T> {
+        // PAIRS Tally::open.
+        let count = usize::try_from(self.word(in_use).load(Acquire)).unwrap_or(0).min(block.count);
+        (0..count).map(|n| make(block.entry(n), self.text(block.entry(n)))).collect()
+    }
+
+    /// The text of an entry; empty where the page says nonsense.
+    fn text(&self, entry: usize) -> String {
+        let number = |at| usize::try_from(self.get(at)).unwrap_or(usize::MAX);
+        let (at, len) = (number(entry + TEXT_AT), number(entry + TEXT_LEN));
+        let Some(end) = TEXT.checked_add(at).and_then(|start| start.checked_add(len.div_ceil(8))) else {
+            return String::new();
+        };
+        if end > WORDS {
+            return String::new();
+        }
+        let mut bytes: Vec<u8> = (TEXT + at..end).flat_map(|word| self.get(word).to_le_bytes()).collect();
+        bytes.truncate(len);
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::MessageId;
+    use crate::os::memory_file;
+
+    fn page() -> (File, Tally) {
+        let file = memory_file("tally", TALLY_BYTES).unwrap();
+        let tally = Tally::map(&file).unwrap();
+        (file, tally)
+    }
+
+    fn tracked(seq: u64, routed: u32) -> Tracked {
+        Tracked { id: MessageId { epoch: 1, seq }, routed, bytes: 100 * u64::from(routed) }
+    }
+
+    #[test]
+    fn the_other_side_sees_what_was_counted() {
+        let (file, tally) = page();
+        let topics = [Topic::store("A"), Topic::store("B")];
+        tally.published(&topics, tracked(0, 2));
+        tally.published(&topics, tracked(1, 0));
+        tally.dropped(&topics);
+        tally.received("someone", 9, 41, 50, 2);
+
+        let seen = Tally::map(&file).unwrap().read();
+
+        let set = SetTally {
+            topics: vec!["store.A".into(), "store.B".into()],
+            messages: 2,
+            bytes: 200,
+            sent_up_to: 1,
+            dropped: 1,
+            unrouted: 1,
+        };
+        let source = SourceTally {
+            unique_id: "someone".into(),
+            messages: 1,
+            bytes: 50,
+            missing: 2,
+            epoch: 9,
+            received_up_to: 42,
+        };
+        assert_eq!(seen, TallySnapshot { sets: vec![set], sources: vec![source] });
+    }
+
+    #[test]
+    fn a_flood_of_topic_sets_ends_in_one_entry_without_name() {
+        let (_, tally) = page();
+        for n in 0..1000 {
+            tally.published(&[Topic::store(&format!("T{n}"))], tracked(n, 1));
+        }
+
+        let seen = tally.read();
+
+        assert_eq!(seen.sets.len(), 64);
+        assert!(seen.sets[63].topics.is_empty());
+        assert_eq!(seen.sets.iter().map(|set| set.messages).sum::<u64>(), 1000);
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_full_of_nonsense_is_read_without_harm(words in proptest::collection::vec(any::<u64>(), 600)) {
+            let (_, tally) = page();
+            for (at, word) in words.into_iter().enumerate() {
+                tally.word(at).store(word, Relaxed);
+            }
+            tally.read();
+        }
+    }
+}
