@@ -1,0 +1,226 @@
+//! A supervisor as a value: for the program, for tests, for programs of others.
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use super::child::Spawner;
+use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
+use super::entry::Entry;
+use super::link::Link;
+use super::lock::{Lock, LockError};
+use crate::bus::{BusError, Endpoints, Proxies, Transport};
+use crate::config::{self, Deployment, Kind, SupervisorConfig};
+use crate::control::{Command, Refusal, Reply, Status, local};
+use crate::job::JobTypes;
+use crate::os::{DirectoryError, runtime_dir};
+use crate::telemetry::{ConfigWarned, JobExpected, Stopped};
+
+/// Mail that may wait before its senders do.
+const MAILBOX: usize = 4096;
+
+/// Why a supervisor cannot run.
+#[derive(Debug, Error)]
+pub enum SupervisorError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] config::Report),
+    /// The runtime directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The bus cannot be opened.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The control socket cannot be opened.
+    #[error("cannot open the control socket {path}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system gave no thread or runtime.
+    #[error("the system refused a thread or a descriptor")]
+    System(#[source] std::io::Error),
+    /// It has ended.
+    #[error("the supervisor has ended")]
+    Ended,
+}
+
+/// A supervisor that is ready to run: its lock is taken, its bus and its control socket are open.
+pub struct Supervisor {
+    deployment: Deployment,
+    executable: PathBuf,
+    lost_lines: Option<ErrorCounter>,
+    mailbox: Mailbox,
+    mail: mpsc::Receiver<Mail>,
+    // In the order in which they are closed.
+    zmq: zmq::Context,
+    proxies: Proxies,
+    endpoints: Endpoints,
+    listener: UnixListener,
+    socket: PathBuf,
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("info", &self.deployment.supervisor.info).finish_non_exhaustive()
+    }
+}
+
+/// Speaks to a running supervisor from any thread.
+#[derive(Debug, Clone)]
+pub struct Handle(Mailbox);
+
+impl Supervisor {
+    /// Loads and checks a folder, takes the lock, opens bus and socket. `config` replaces `supervisor.toml`. Jobs are
+    /// processes of this same executable, whose `main` must be [`crate::main`] with the same job types.
+    ///
+    /// # Errors
+    /// [`SupervisorError`]: a bad configuration (all errors of it), another supervisor of the same id, no bus.
+    pub fn new(config: Option<SupervisorConfig>, jobs: &JobTypes, config_dir: &Path) -> Result<Self, SupervisorError> {
+        let mut deployment = config::load(config_dir, &jobs.catalog())?;
+        if let Some(config) = config {
+            deployment.supervisor = config;
+        }
+        Self::of(deployment)
+    }
+
+    /// A supervisor of a deployment that is loaded already.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), but for the configuration.
+    pub fn of(deployment: Deployment) -> Result<Self, SupervisorError> {
+        let id = &deployment.supervisor.info.supervisor_id;
+        let dir = runtime_dir(id)?;
+        let lock = Lock::take(&dir, id)?;
+        let zmq = zmq::Context::new();
+        let transport = match deployment.supervisor.bus.transport {
+            config::Transport::Ipc => Transport::Ipc(dir.clone()),
+            config::Transport::Tcp => Transport::Tcp,
+        };
+        let (proxies, endpoints) = Proxies::start(&zmq, &transport)?;
+        let socket = local::socket_path(&dir);
+        let listener =
+            local::bind(&socket).map_err(|source| SupervisorError::Socket { path: socket.clone(), source })?;
+        let (mailbox, mail) = mpsc::channel(MAILBOX);
+        let executable = PathBuf::from("/proc/self/exe");
+        Ok(Self {
+            deployment,
+            executable,
+            lost_lines: None,
+            mailbox,
+            mail,
+            zmq,
+            proxies,
+            endpoints,
+            listener,
+            socket,
+            _lock: lock,
+        })
+    }
+
+    /// Runs jobs as processes of another executable; its `main` must be [`crate::main`].
+    #[must_use]
+    pub fn with_executable(mut self, path: impl Into<PathBuf>) -> Self {
+        self.executable = path.into();
+        self
+    }
+
+    /// Shows in its status how many lines of its log were lost.
+    #[must_use]
+    pub(crate) fn with_lost_lines(mut self, lost: ErrorCounter) -> Self {
+        self.lost_lines = Some(lost);
+        self
+    }
+
+    /// To stop it and to ask it, from another thread.
+    pub fn handle(&self) -> Handle {
+        Handle(self.mailbox.clone())
+    }
+
+    /// Starts all jobs and works until it is told to stop; `true` if every job ended as it should and no message was left
+    /// under way. Its thread must not end before: jobs die with it.
+    ///
+    /// # Errors
+    /// [`SupervisorError`]: no threads, no descriptors.
+    pub fn run(self) -> Result<bool, SupervisorError> {
+        self.warn();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(SupervisorError::System)?;
+        let Outcome { is_clean } = runtime.block_on(self.work())?;
+        Stopped { is_clean }.emit();
+        Ok(is_clean)
+    }
+
+    fn warn(&self) {
+        for warning in &self.deployment.warnings {
+            ConfigWarned(warning).emit();
+        }
+        let has = |kind| self.deployment.jobs.iter().any(|job| job.kind == kind);
+        if !has(Kind::Store) {
+            JobExpected::Store.emit();
+        }
+        if !has(Kind::Alert) {
+            JobExpected::Alert.emit();
+        }
+    }
+
+    async fn work(self) -> Result<Outcome, SupervisorError> {
+        let info = self.deployment.supervisor.info.clone();
+        let link = Link::open(&self.zmq, &self.endpoints, &info, self.mailbox.clone())?;
+        let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
+        let served = local::serve(self.listener, self.mailbox.clone())
+            .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
+        let dispatcher = Dispatcher::new(Parts {
+            info,
+            config_dir: self.deployment.dir.display().to_string(),
+            endpoints: self.endpoints,
+            entries: self.deployment.jobs.into_iter().map(Entry::new).collect(),
+            spawner,
+            link,
+            mailbox: self.mailbox,
+            lost_lines: self.lost_lines,
+        });
+        let outcome = dispatcher.run(self.mail).await;
+        served.abort();
+        std::fs::remove_file(&self.socket).ok();
+        drop(self.proxies);
+        Ok(outcome)
+    }
+}
+
+impl Handle {
+    /// Begins to stop; the second call kills all jobs.
+    pub fn stop(&self, reason: &str) {
+        self.0.blocking_send(Mail::Stop { reason: reason.into() }).ok();
+    }
+
+    /// The picture of now.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Ended`].
+    pub fn status(&self) -> Result<Status, SupervisorError> {
+        match self.execute(Command::Status)? {
+            Ok(Reply::Status(status)) => Ok(*status),
+            _ => Err(SupervisorError::Ended),
+        }
+    }
+
+    /// Carries out a command, and waits until it is done.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Ended`]; the inner result is the supervisor's answer.
+    pub fn execute(&self, command: Command) -> Result<Result<Reply, Refusal>, SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.blocking_send(Mail::Command { command, reply }).map_err(|_| SupervisorError::Ended)?;
+        answer.blocking_recv().map_err(|_| SupervisorError::Ended)
+    }
+}

@@ -1,0 +1,226 @@
+//! One job as the dispatcher holds it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::edges::{Book, Party};
+use super::logs::JobLog;
+use super::policy::History;
+use super::state::{JobState, StateName};
+use crate::bus::Endpoints;
+use crate::config::JobConfig;
+use crate::control::{JobStatus, Refusal, Reply};
+use crate::job::{JobSpec, Tally};
+use crate::message::{Count, JobStats, SupervisorInfo};
+use crate::os::{ChildEnd, Process, iso_now};
+
+/// A ready job that was heard of within this time is alive.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A process of a job, and what hangs on it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) process: Arc<Process>,
+    pub(super) tally: Tally,
+    pub(super) captures: Vec<JoinHandle<()>>,
+}
+
+/// Somebody who waits until an order has been carried out.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) wants: Wants,
+    pub(super) reply: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+/// What a waiter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    Running,
+    Stopped,
+}
+
+/// A job.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) config: JobConfig,
+    pub(super) state: JobState,
+    pub(super) history: History,
+    /// Counts the starts; events carry it.
+    pub(super) generation: u64,
+    pub(super) instance_id: Option<String>,
+    pub(super) running: Option<Running>,
+    pub(super) log: JobLog,
+    pub(super) book: Book,
+    pub(super) subscriptions: Vec<String>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) last_end: Option<ChildEnd>,
+    pub(super) started_at: Option<Instant>,
+    stats: JobStats,
+    heard_at: Option<Instant>,
+    restarts: Count,
+}
+
+impl Entry {
+    pub(super) fn new(config: JobConfig) -> Self {
+        Self {
+            config,
+            state: JobState::Stopped,
+            history: History::default(),
+            generation: 0,
+            instance_id: None,
+            running: None,
+            log: JobLog::default(),
+            book: Book::default(),
+            subscriptions: Vec::new(),
+            waiters: Vec::new(),
+            last_end: None,
+            started_at: None,
+            stats: JobStats::default(),
+            heard_at: None,
+            restarts: Count::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// A new start begins: what its process is told.
+    pub(super) fn begin_start(&mut self, info: &SupervisorInfo, endpoints: &Endpoints) -> JobSpec {
+        if self.generation > 0 {
+            self.restarts = Count { count: self.restarts.count + 1, last_updated: Some(iso_now()) };
+        }
+        self.generation += 1;
+        self.started_at = Some(Instant::now());
+        self.heard_at = None;
+        self.stats = JobStats::default();
+        let instance_id = uuid::Uuid::new_v4().to_string();
+        self.instance_id = Some(instance_id.clone());
+        JobSpec {
+            name: self.config.name.clone(),
+            job_type: self.config.job_type.to_owned(),
+            unique_id: self.config.unique_id.clone(),
+            instance_id,
+            supervisor: info.clone(),
+            supervisor_pid: std::process::id(),
+            endpoints: endpoints.clone(),
+            verbosity: self.config.verbosity,
+            topics_to_subscribe: self.config.topics_to_subscribe.clone(),
+            settings: self.config.settings.clone(),
+            config_text: self.config.text.clone(),
+        }
+    }
+
+    /// The process is gone: its counts go into the book.
+    pub(super) fn end_start(&mut self, end: ChildEnd) -> Option<Running> {
+        self.read_tally();
+        self.book.close();
+        self.last_end = Some(end);
+        self.instance_id = None;
+        self.running.take()
+    }
+
+    pub(super) fn read_tally(&mut self) {
+        if let Some(running) = &self.running {
+            self.book.update(running.tally.read());
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard_at = Some(now);
+    }
+
+    pub(super) fn take_stats(&mut self, stats: JobStats) {
+        self.stats = stats;
+    }
+
+    /// The job's figures, with what only the supervisor knows.
+    pub(super) fn stats(&self, now: Instant) -> JobStats {
+        let is_ready = self.state.name() == StateName::Ready;
+        let is_heard = self.heard_at.is_some_and(|at| now.duration_since(at) < ALIVE_WITHIN);
+        JobStats { restart_stats: self.restarts.clone(), is_alive: is_ready && is_heard, ..self.stats.clone() }
+    }
+
+    pub(super) fn party(&self) -> Party<'_> {
+        Party {
+            name: &self.config.name,
+            unique_id: &self.config.unique_id,
+            subscriptions: &self.subscriptions,
+            book: &self.book,
+        }
+    }
+
+    /// Whether all is well at the end of the supervisor.
+    pub(super) fn ended_well(&self) -> bool {
+        match &self.state {
+            JobState::Fatal { .. } => false,
+            _ => self.last_end.is_none_or(ChildEnd::is_success),
+        }
+    }
+
+    /// Why it is where it is.
+    pub(super) fn reason(&self) -> Option<String> {
+        match &self.state {
+            JobState::BackingOff { why, .. } => Some(why.clone()),
+            JobState::Fatal { reason } => Some(reason.clone()),
+            JobState::Exited { end } => Some(format!("it ended with {end}")),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(&self, now: Instant) -> JobStatus {
+        let since = match &self.state {
+            JobState::Ready { since, .. } => Some(now.duration_since(*since).as_secs_f64()),
+            _ => None,
+        };
+        let restart_in = match &self.state {
+            JobState::BackingOff { until, .. } => Some(until.saturating_duration_since(now).as_secs_f64()),
+            _ => None,
+        };
+        JobStatus {
+            name: self.config.name.clone(),
+            daq_job_type: self.config.job_type.to_owned(),
+            unique_id: self.config.unique_id.clone(),
+            instance_id: self.instance_id.clone(),
+            state: self.state.name(),
+            reason: self.reason(),
+            pid: self.state.pid(),
+            uptime_s: since,
+            restart_in_s: restart_in,
+            restarts: self.restarts.count,
+            last_end: self.last_end.map(|end| end.to_string()),
+            stats: self.stats(now),
+        }
+    }
+
+    /// Answers those whose wish is fulfilled, or cannot be any more.
+    pub(super) fn answer_waiters(&mut self) {
+        let state = self.state.name();
+        let reason = self.reason();
+        for waiter in std::mem::take(&mut self.waiters) {
+            let name = self.config.name.clone();
+            let reached = match (waiter.wants, state) {
+                (_, StateName::Starting | StateName::Stopping) => {
+                    self.waiters.push(waiter);
+                    continue;
+                }
+                (Wants::Running, StateName::Ready | StateName::Exited) => true,
+                (Wants::Stopped, StateName::Stopped | StateName::Exited | StateName::Fatal) => true,
+                (Wants::Running, StateName::Stopped | StateName::BackingOff | StateName::Fatal)
+                | (Wants::Stopped, StateName::Ready | StateName::BackingOff) => false,
+            };
+            let answer = match reached {
+                true => Ok(Reply::Job { name, state }),
+                false => Err(Refusal::Failed { name, state, why: reason.clone().unwrap_or_else(overtaken) }),
+            };
+            waiter.reply.send(answer).ok();
+        }
+    }
+}
+
+fn overtaken() -> String {
+    "another command came in between".into()
+}

@@ -1,0 +1,33 @@
+//! The supervisor: keeps jobs running, and answers for them.
+//!
+//! ```text
+//!   spawner thread ──┐                                    ┌──▶ spawner: make a process
+//!   a task a process ┤ mail   ┌────────────┐    effects   ├──▶ bus: stop, heartbeat, statistics
+//!   link thread (bus)├──────▶ │ dispatcher │ ────────────▶├──▶ signals to process groups
+//!   control socket ──┤        └────────────┘              └──▶ replies
+//!   time ────────────┘   one event after the other
+//! ```
+//!
+//! Invariants: all events are put in one order by one dispatcher, which never waits for a job; the states ([`StateName`])
+//! and the restart policy are pure tables; events of an earlier start of a job are dropped; a job never has two processes.
+
+mod child;
+mod dispatcher;
+mod edges;
+mod embed;
+mod entry;
+mod link;
+mod lock;
+mod logs;
+mod policy;
+mod shutdown;
+mod state;
+
+pub use edges::Edge;
+pub use embed::{Handle, Supervisor, SupervisorError};
+pub use lock::LockError;
+pub use state::StateName;
+
+pub use crate::os::DirectoryError;
+
+pub(crate) use dispatcher::{Mail, Mailbox};

@@ -1,0 +1,201 @@
+//! The facts themselves.
+
+use std::time::Duration;
+
+use crate::config::Diagnostic;
+use crate::job::LogLine;
+use crate::message::{Alert, Severity};
+use crate::os::ChildEnd;
+
+/// Something that the configuration says without effect, or in an old way.
+pub(crate) struct ConfigWarned<'a>(pub(crate) &'a Diagnostic);
+
+impl ConfigWarned<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!("{}", self.0);
+    }
+}
+
+/// A kind of job that most deployments have is not there.
+pub(crate) enum JobExpected {
+    Store,
+    Alert,
+}
+
+impl JobExpected {
+    pub(crate) fn emit(self) {
+        match self {
+            Self::Store => tracing::warn!("No store job found, data will not be stored"),
+            Self::Alert => tracing::info!("No alert job found, alerts will not be sent"),
+        }
+    }
+}
+
+/// A job's process is being made.
+pub(crate) struct JobStarting<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) job_type: &'a str,
+    pub(crate) pid: u32,
+}
+
+impl JobStarting<'_> {
+    pub(crate) fn emit(self) {
+        tracing::debug!("[{}] started ({}, pid {})", self.job, self.job_type, self.pid);
+    }
+}
+
+/// A job takes messages.
+pub(crate) struct JobReadyNow<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) job_type: &'a str,
+    pub(crate) pid: u32,
+    pub(crate) after: Duration,
+}
+
+impl JobReadyNow<'_> {
+    pub(crate) fn emit(self) {
+        let ms = self.after.as_millis();
+        tracing::info!("[{}] ready ({}, pid {}, after {ms} ms)", self.job, self.job_type, self.pid);
+    }
+}
+
+/// A job's process has ended, and nothing of its group is left.
+pub(crate) struct JobEnded<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) end: ChildEnd,
+    pub(crate) was_asked: bool,
+}
+
+impl JobEnded<'_> {
+    pub(crate) fn emit(self) {
+        match (self.was_asked, self.end.is_success()) {
+            (true, true) => tracing::info!("[{}] stopped", self.job),
+            (true, false) => tracing::warn!("[{}] stopped with {}", self.job, self.end),
+            (false, true) => tracing::info!("[{}] has ended by itself", self.job),
+            (false, false) => tracing::warn!("[{}] died: {}", self.job, self.end),
+        }
+    }
+}
+
+/// A job comes back.
+pub(crate) struct JobRestarts<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) delay: Duration,
+    pub(crate) why: &'a str,
+}
+
+impl JobRestarts<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!("[{}] starts again in {:.1} s: {}", self.job, self.delay.as_secs_f64(), self.why);
+    }
+}
+
+/// A job does not come back by itself.
+pub(crate) struct JobFatal<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl JobFatal<'_> {
+    pub(crate) fn emit(self) {
+        tracing::error!("[{0}] is fatal: {1}; when it is mended: enrgdaq start {0}", self.job, self.reason);
+    }
+}
+
+/// A job did not end when asked.
+pub(crate) enum JobForced<'a> {
+    Terminated { job: &'a str },
+    Killed { job: &'a str },
+}
+
+impl JobForced<'_> {
+    pub(crate) fn emit(self) {
+        match self {
+            Self::Terminated { job } => tracing::info!("[{job}] sending SIGTERM"),
+            Self::Killed { job } => tracing::warn!("[{job}] sending SIGKILL to its process group"),
+        }
+    }
+}
+
+/// A line of a job's log or output.
+pub(crate) struct JobSaid<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) line: &'a LogLine,
+}
+
+impl JobSaid<'_> {
+    pub(crate) fn emit(self) {
+        let (job, text) = (self.job, &self.line.message);
+        match self.line.level.as_str() {
+            "ERROR" => tracing::error!("[{job}] {text}"),
+            "WARNING" => tracing::warn!("[{job}] {text}"),
+            "INFO" => tracing::info!("[{job}] {text}"),
+            _ => tracing::debug!("[{job}] {text}"),
+        }
+    }
+}
+
+/// Somebody raised an alert.
+pub(crate) struct AlertRaised<'a>(pub(crate) &'a Alert);
+
+impl AlertRaised<'_> {
+    pub(crate) fn emit(self) {
+        let text = &self.0.alert_info.message;
+        match self.0.alert_info.severity {
+            Severity::Error => tracing::error!("alert: {text}"),
+            Severity::Warning => tracing::warn!("alert: {text}"),
+            Severity::Info => tracing::info!("alert: {text}"),
+        }
+    }
+}
+
+/// All jobs have been started, and are ready or have failed.
+pub(crate) struct Ready<'a> {
+    pub(crate) supervisor_id: &'a str,
+    pub(crate) ready: usize,
+    pub(crate) jobs: usize,
+}
+
+impl Ready<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("{} takes data: {} of {} jobs are ready", self.supervisor_id, self.ready, self.jobs);
+    }
+}
+
+/// The supervisor begins to stop.
+pub(crate) struct StopBegins<'a> {
+    pub(crate) reason: &'a str,
+}
+
+impl StopBegins<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("stopping: {} (a second Ctrl-C kills all jobs)", self.reason);
+    }
+}
+
+/// Messages did not reach a reader that was to have them.
+pub(crate) struct Undelivered<'a> {
+    pub(crate) writer: &'a str,
+    pub(crate) reader: &'a str,
+    pub(crate) messages: u64,
+}
+
+impl Undelivered<'_> {
+    pub(crate) fn emit(self) {
+        tracing::error!("{} messages of {} did not reach {}", self.messages, self.writer, self.reader);
+    }
+}
+
+/// All has ended.
+pub(crate) struct Stopped {
+    pub(crate) is_clean: bool,
+}
+
+impl Stopped {
+    pub(crate) fn emit(self) {
+        match self.is_clean {
+            true => tracing::info!("stopped, all jobs ended as they should"),
+            false => tracing::warn!("stopped, but not all ended as it should: see above"),
+        }
+    }
+}

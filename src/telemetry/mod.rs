@@ -1,0 +1,12 @@
+//! Facts: what happens to a supervisor and its jobs, one struct a fact. The text of a fact stands here and nowhere else.
+//!
+//! ERROR = data lost, or a human needed; WARN = recovered; INFO = the course of things; nothing per record.
+
+mod console;
+mod facts;
+
+pub(crate) use console::log_to_console;
+pub(crate) use facts::{
+    AlertRaised, ConfigWarned, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts, JobSaid,
+    JobStarting, Ready, StopBegins, Stopped, Undelivered,
+};
