@@ -1,0 +1,76 @@
+//! The command line: one file a subcommand.
+//!
+//! Exit status: 0 done; 1 refused or failed; 2 the command line itself is wrong; 3 another supervisor of this id runs.
+
+mod args;
+mod ask;
+mod check;
+mod jobs;
+mod run;
+mod status;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::control::ClientError;
+use crate::job::{JobTypes, run_process};
+use crate::supervisor::SupervisorError;
+use args::{Args, JobsCommand, Subcommand};
+
+/// The whole program, for a list of job types: a supervisor, one of its jobs, or a question to a supervisor.
+pub fn main(types: JobTypes) -> ExitCode {
+    // A job comes here before anything else has touched the process.
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new("job")) {
+        return run_process(&types);
+    }
+    let args = Args::parse();
+    match execute(args, &types) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("enrgdaq: {}", crate::error_chain(&error));
+            match error {
+                CliError::Supervisor(SupervisorError::Lock(_)) => ExitCode::from(3),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// Why a subcommand failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Config(#[from] crate::config::Report),
+    #[error("{0}")]
+    Usage(String),
+    #[error("cannot write the output")]
+    Output(#[from] std::io::Error),
+}
+
+fn execute(args: Args, types: &JobTypes) -> Result<ExitCode, CliError> {
+    let target = args.target;
+    match args.command {
+        None => run::run(&target, types),
+        Some(Subcommand::Check { json }) => check::check(&target, types, json),
+        Some(Subcommand::Status { json }) => status::status(&target, json),
+        Some(Subcommand::Start { name }) => ask::order(&target, name, crate::control::Order::Start),
+        Some(Subcommand::Stop { name }) => ask::order(&target, name, crate::control::Order::Stop),
+        Some(Subcommand::Restart { name }) => ask::order(&target, name, crate::control::Order::Restart),
+        Some(Subcommand::Logs { name, lines }) => ask::logs(&target, name, lines),
+        Some(Subcommand::Jobs { command: JobsCommand::List }) => jobs::list(types),
+        Some(Subcommand::Jobs { command: JobsCommand::Describe { job_type, schema } }) => {
+            jobs::describe(types, &job_type, schema)
+        }
+        Some(Subcommand::Docs) => jobs::docs(types),
+        Some(Subcommand::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Args::command(), "enrgdaq", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `enrgdaq --config DIR`: the supervisor itself, in the foreground.
+
+use std::process::ExitCode;
+
+use super::CliError;
+use super::args::Target;
+use crate::config;
+use crate::job::JobTypes;
+use crate::os::spawn_signal_thread;
+use crate::supervisor::{Supervisor, SupervisorError};
+use crate::telemetry::log_to_console;
+
+pub(super) fn run(target: &Target, types: &JobTypes) -> Result<ExitCode, CliError> {
+    if target.id.is_some() {
+        return Err(CliError::Usage(
+            "--id names a running supervisor; to start one, give its folder with --config".into(),
+        ));
+    }
+    let deployment = config::load(&target.config, &types.catalog())?;
+    let log = log_to_console(deployment.supervisor.verbosity);
+    let supervisor = Supervisor::of(deployment)?.with_lost_lines(log.dropped_lines());
+    let handle = supervisor.handle();
+    spawn_signal_thread(move |signal| handle.stop(signal_reason(signal))).map_err(SupervisorError::System)?;
+    Ok(if supervisor.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn signal_reason(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGINT => "Ctrl-C",
+        _ => "SIGTERM",
+    }
+}

@@ -1,0 +1,147 @@
+//! `enrgdaq status`: jobs, edges and alerts, for people or as JSON.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::CliError;
+use super::args::Target;
+use super::ask::connect;
+use crate::control::{JobStatus, Status};
+use crate::supervisor::StateName;
+
+pub(super) fn status(target: &Target, json: bool) -> Result<ExitCode, CliError> {
+    let status = connect(target)?.status()?;
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => {
+            serde_json::to_writer_pretty(&mut out, &status).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        false => out.write_all(picture(&status).as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn picture(status: &Status) -> String {
+    let mut text = String::new();
+    let supervisor = &status.supervisor;
+    let doing = if supervisor.is_stopping { "stopping" } else { "running" };
+    line(
+        &mut text,
+        format_args!(
+            "{}: {doing} for {}, pid {}, {}, cpu {:.1} %, {:.1} MB",
+            supervisor.info.supervisor_id,
+            span(supervisor.uptime_s),
+            supervisor.pid,
+            supervisor.config_dir,
+            supervisor.cpu_percent,
+            supervisor.rss_mb
+        ),
+    );
+    let jobs = std::iter::once(JOB_HEAD.map(str::to_owned)).chain(status.jobs.iter().map(job_row));
+    table(&mut text, &jobs.collect::<Vec<_>>());
+    for job in &status.jobs {
+        if let Some(reason) = &job.reason {
+            line(&mut text, format_args!("  {}: {reason}", job.name));
+        }
+    }
+    if !status.edges.is_empty() {
+        let edges = status.edges.iter().map(|edge| {
+            let counts = [edge.produced, edge.arrived, edge.missing].map(|count| count.to_string());
+            let [produced, arrived, missing] = counts;
+            [format!("{} → {}", edge.writer, edge.reader), produced, arrived, missing]
+        });
+        let head = ["messages from → to", "produced", "arrived", "missing or under way"].map(str::to_owned);
+        table(&mut text, &std::iter::once(head).chain(edges).collect::<Vec<_>>());
+    }
+    for alert in &status.alerts {
+        line(&mut text, format_args!("alert {}: {}", alert.date, alert.alert_info.message));
+    }
+    text
+}
+
+const JOB_HEAD: [&str; 12] =
+    ["job", "state", "pid", "up", "restarts", "in", "MB in", "out", "MB out", "gaps", "p99 ms", "cpu % / MB"];
+
+fn job_row(job: &JobStatus) -> [String; 12] {
+    let stats = &job.stats;
+    let is_running = job.pid.is_some();
+    let if_running = |text: String| if is_running { text } else { "-".into() };
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let megabytes = |bytes: u64| if_running(format!("{:.1}", bytes as f64 / 1e6));
+    let latency = &stats.latency_stats;
+    [
+        job.name.clone(),
+        state(job),
+        job.pid.map_or("-".into(), |pid| pid.to_string()),
+        job.uptime_s.map_or("-".into(), span),
+        job.restarts.to_string(),
+        if_running(stats.message_in_stats.count.to_string()),
+        megabytes(stats.message_in_bytes),
+        if_running(stats.message_out_stats.count.to_string()),
+        megabytes(stats.message_out_bytes),
+        if_running((stats.message_in_missing + stats.message_out_dropped).to_string()),
+        if latency.count == 0 { "-".into() } else { format!("{:.2}", latency.p99_ms) },
+        if_running(format!("{:.1} / {:.1}", stats.resource_stats.cpu_percent, stats.resource_stats.rss_mb)),
+    ]
+}
+
+fn state(job: &JobStatus) -> String {
+    match (job.state, job.restart_in_s) {
+        (StateName::Stopped, _) => "stopped".into(),
+        (StateName::Starting, _) => "starting".into(),
+        (StateName::Ready, _) if job.stats.is_alive => "ready".into(),
+        (StateName::Ready, _) => "ready, silent".into(),
+        (StateName::BackingOff, seconds) => format!("restarts in {:.0} s", seconds.unwrap_or(0.0)),
+        (StateName::Stopping, _) => "stopping".into(),
+        (StateName::Exited, _) => "done".into(),
+        (StateName::Fatal, _) => "FATAL".into(),
+    }
+}
+
+/// `2d 03:04:05`, `03:04:05`.
+fn span(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of an uptime")]
+    let s = seconds as u64;
+    let days = if s >= 86_400 { format!("{}d ", s / 86_400) } else { String::new() };
+    format!("{days}{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
+}
+
+/// Columns as wide as their widest cell; the first to the left, the others to the right.
+fn table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in rows {
+        let mut cells = String::new();
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let gap = " ".repeat(width - cell.chars().count());
+            let separator = if at == 0 { "" } else { "  " };
+            cells += &if at < 2 { format!("{separator}{cell}{gap}") } else { format!("{separator}{gap}{cell}") };
+        }
+        line(text, format_args!("{}", cells.trim_end()));
+    }
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    writeln!(text, "{content}").expect("a String takes all");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_shows_days_only_when_there_are_some() {
+        assert_eq!(span(59.9), "00:00:59");
+        assert_eq!(span(93_784.0), "1d 02:03:04");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let mut text = String::new();
+        table(&mut text, &[["→".into(), "b".into(), "c".into()], ["aa".into(), "b".into(), "100".into()]]);
+
+        assert_eq!(text, "→   b    c\naa  b  100\n");
+    }
+}

@@ -1,0 +1,32 @@
+//! What an order may do in which state: one exhaustive table.
+
+use super::command::{Order, Refusal};
+use crate::supervisor::StateName;
+
+/// What an admitted order comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop it, then start it.
+    Restart,
+}
+
+/// Whether an order fits a state.
+///
+/// # Errors
+/// [`Refusal::Already`] where there is nothing to do.
+pub(crate) fn admit(order: Order, state: StateName, name: &str) -> Result<Admitted, Refusal> {
+    use StateName as S;
+    let already = || Err(Refusal::Already { name: name.into(), state });
+    match (order, state) {
+        (Order::Start, S::Stopped | S::BackingOff | S::Stopping | S::Exited | S::Fatal) => Ok(Admitted::Start),
+        (Order::Start, S::Starting | S::Ready) => already(),
+        (Order::Stop, S::Starting | S::Ready | S::BackingOff | S::Stopping) => Ok(Admitted::Stop),
+        (Order::Stop, S::Stopped | S::Exited | S::Fatal) => already(),
+        (Order::Restart, S::Starting | S::Ready | S::Stopping) => Ok(Admitted::Restart),
+        (Order::Restart, S::Stopped | S::BackingOff | S::Exited | S::Fatal) => Ok(Admitted::Start),
+    }
+}

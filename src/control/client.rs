@@ -1,0 +1,118 @@
+//! A client of the local socket: what the command line speaks with.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::command::{Command, Reply};
+use super::local::socket_path;
+use super::status::Status;
+use super::wire::call_line;
+use crate::os::{DirectoryError, runtime_dir};
+
+/// Why a supervisor did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no supervisor `{id}` runs here; start it with: enrgdaq --config DIR")]
+    NotRunning {
+        /// Which was meant.
+        id: String,
+    },
+    /// The runtime directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The connection broke.
+    #[error("cannot speak with the supervisor at {path}")]
+    Connection {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It answered something that this version does not know.
+    #[error("the supervisor answered what this version does not understand")]
+    Answer(#[source] serde_json::Error),
+    /// It refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A connection to one supervisor.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+    next_id: u64,
+}
+
+impl Client {
+    /// Connects to the supervisor of that id.
+    ///
+    /// # Errors
+    /// [`ClientError::NotRunning`] where nobody listens.
+    pub fn connect(supervisor_id: &str) -> Result<Self, ClientError> {
+        let path = socket_path(&runtime_dir(supervisor_id)?);
+        match UnixStream::connect(&path) {
+            Ok(stream) => Ok(Self { stream: BufReader::new(stream), path, next_id: 2 }),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    Err(ClientError::NotRunning { id: supervisor_id.into() })
+                }
+                _ => Err(ClientError::Connection { path, source: error }),
+            },
+        }
+    }
+
+    /// Asks, and waits until it is done.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the supervisor's own words; [`ClientError::Connection`] where it ends meanwhile.
+    pub fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        let answer = self.exchange(command)?;
+        if answer["failed"] == true {
+            let message = answer["error"]["message"].as_str().unwrap_or("it did not say why");
+            return Err(ClientError::Refused(message.into()));
+        }
+        match command {
+            // Read as what it must be, so that an answer that does not fit says where.
+            Command::Status => serde_json::from_value::<Status>(answer).map(|status| Reply::Status(Box::new(status))),
+            Command::Job { .. } | Command::Logs { .. } => serde_json::from_value(answer),
+        }
+        .map_err(ClientError::Answer)
+    }
+
+    /// Asks for the status, as the JSON that came.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn status(&mut self) -> Result<Status, ClientError> {
+        match self.call(&Command::Status)? {
+            Reply::Status(status) => Ok(*status),
+            Reply::Logs { .. } | Reply::Job { .. } => Err(ClientError::Refused("an answer to another question".into())),
+        }
+    }
+
+    fn exchange(&mut self, command: &Command) -> Result<Value, ClientError> {
+        let id = self.next_id;
+        self.next_id += 2;
+        let fail = |path: &PathBuf, source| ClientError::Connection { path: path.clone(), source };
+        let line = call_line(id, command);
+        self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| fail(&self.path, error))?;
+        loop {
+            let mut line = String::new();
+            match self.stream.read_line(&mut line) {
+                Ok(0) => return Err(fail(&self.path, io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(fail(&self.path, error)),
+            }
+            let answer: Value = serde_json::from_str(&line).map_err(ClientError::Answer)?;
+            if answer["id"] == id && answer["finished"] == true {
+                return Ok(answer);
+            }
+        }
+    }
+}

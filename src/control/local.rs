@@ -1,0 +1,123 @@
+//! The local socket: `supervisor.ipc` in the runtime directory, for the user alone.
+//!
+//! Invariants: each call is served by a task of its own, so a slow one holds up no other; what a client may have open is
+//! bounded; a client that does not read its answers holds up itself.
+
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::process::getuid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::command::Refusal;
+use super::wire::{Call, WireError, answer_line, failure_line, parse_line};
+use crate::supervisor::{Mail, Mailbox};
+
+/// Clients at a time.
+const MAX_CLIENTS: usize = 64;
+
+/// Calls of one client that may be under way at a time.
+const MAX_CALLS: usize = 16;
+
+/// The longest line of a client, in bytes.
+const MAX_LINE: u64 = 64 << 10;
+
+/// Where the socket of a supervisor lies.
+pub(crate) fn socket_path(dir: &Path) -> PathBuf {
+    dir.join("supervisor.ipc")
+}
+
+/// Binds it; a socket that nobody answers on is replaced.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers until aborted.
+pub(crate) fn serve(listener: UnixListener, mailbox: Mailbox) -> io::Result<JoinHandle<()>> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    Ok(tokio::spawn(async move {
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            // An error here is one of a client that has gone, or a shortage of descriptors that passes.
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let is_ours = stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid()));
+            if is_ours {
+                let mailbox = mailbox.clone();
+                tokio::spawn(async move {
+                    converse(stream, mailbox).await;
+                    drop(place);
+                });
+            }
+        }
+    }))
+}
+
+async fn converse(stream: tokio::net::UnixStream, mailbox: Mailbox) {
+    let (reading, mut writing) = stream.into_split();
+    let (answers, mut to_write) = mpsc::channel::<String>(MAX_CALLS);
+    let writer = tokio::spawn(async move {
+        while let Some(line) = to_write.recv().await {
+            if writing.write_all(line.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let calls = Arc::new(Semaphore::new(MAX_CALLS));
+    let mut lines = BufReader::new(reading);
+    while let Some(line) = next_line(&mut lines).await {
+        match parse_line(&line) {
+            Ok(call) => {
+                let Ok(place) = calls.clone().acquire_owned().await else { break };
+                let (mailbox, answers) = (mailbox.clone(), answers.clone());
+                tokio::spawn(async move {
+                    answers.send(answer(call, &mailbox).await).await.ok();
+                    drop(place);
+                });
+            }
+            Err(WireError::BadCall { id, message }) => {
+                answers.send(failure_line(&id, "BadCall", &message)).await.ok();
+            }
+            Err(WireError::NoCall) => tracing::debug!("a line on the control socket that is no call"),
+            Err(WireError::NotJson) => break,
+        }
+    }
+    drop(answers);
+    writer.await.ok();
+}
+
+/// One line without its end; `None` at the end of the stream, and for a line that is too long.
+async fn next_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    lines.take(MAX_LINE).read_until(b'\n', &mut line).await.ok()?;
+    match line.pop() {
+        Some(b'\n') => Some(line),
+        _ => None,
+    }
+}
+
+async fn answer(call: Call, mailbox: &Mailbox) -> String {
+    let (reply, answer) = oneshot::channel();
+    let sent = mailbox.send(Mail::Command { command: call.command, reply }).await;
+    let answer = match sent {
+        Ok(()) => answer.await.unwrap_or(Err(Refusal::Stopping)),
+        Err(_) => Err(Refusal::Stopping),
+    };
+    answer_line(&call.id, &answer)
+}

@@ -1,0 +1,72 @@
+//! The picture of a supervisor and its jobs, as `status` gives it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::{Alert, JobStats, SupervisorInfo};
+use crate::supervisor::{Edge, StateName};
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The supervisor itself.
+    pub supervisor: SupervisorStatus,
+    /// Its jobs, in the order of their names.
+    pub jobs: Vec<JobStatus>,
+    /// Writer → reader, where something was produced or arrived.
+    pub edges: Vec<Edge>,
+    /// The newest alerts, oldest first.
+    pub alerts: Vec<Alert>,
+}
+
+/// The supervisor itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// Id and tags.
+    #[serde(flatten)]
+    pub info: SupervisorInfo,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime_s: f64,
+    /// The program's version.
+    pub version: String,
+    /// The folder of its configuration.
+    pub config_dir: String,
+    /// Whether it is about to end.
+    pub is_stopping: bool,
+    /// Percent of one core since the last second.
+    pub cpu_percent: f64,
+    /// Resident memory in 10⁶ bytes.
+    pub rss_mb: f64,
+    /// Lines of the log that the terminal or pipe did not take.
+    pub log_lines_dropped: u64,
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub daq_job_type: String,
+    /// The same after every restart.
+    pub unique_id: String,
+    /// This start.
+    pub instance_id: Option<String>,
+    /// Where it stands.
+    pub state: StateName,
+    /// Why, where that is not plain.
+    pub reason: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Seconds since it was ready.
+    pub uptime_s: Option<f64>,
+    /// Seconds until it is started again.
+    pub restart_in_s: Option<f64>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How its last process ended.
+    pub last_end: Option<String>,
+    /// Its figures; of this start.
+    pub stats: JobStats,
+}
