@@ -1,0 +1,16 @@
+//! The job types that ship with `enrgdaq`. They use the library's public API only, so a type of your own can do all that
+//! these can.
+
+mod source;
+mod store;
+
+use enrgdaq::job::JobTypes;
+
+/// All of them.
+pub(crate) fn all() -> JobTypes {
+    JobTypes::new()
+        .with::<source::pc_metrics::PcMetrics>()
+        .with::<store::csv::CsvStore>()
+        .with::<store::memory::MemoryStore>()
+        .with::<source::test::Test>()
+}

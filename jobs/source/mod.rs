@@ -1,0 +1,5 @@
+//! Sources: what produces data.
+
+pub(crate) mod pc_metrics;
+mod pulse;
+pub(crate) mod test;

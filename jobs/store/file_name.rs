@@ -1,0 +1,118 @@
+//! Names of files: date before, tag after, and nothing that leads out of the folder.
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::civil::Date;
+use thiserror::Error;
+
+/// The longest part of a path that file systems take, in bytes.
+const MAX_PART: usize = 255;
+
+/// Endings that stand behind the ending of what they compress.
+const COMPRESSIONS: [&str; 5] = ["zst", "gz", "bz2", "xz", "lz4"];
+
+/// Why a text names no file in the folder.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum NameError {
+    #[error("a file path must be relative to the store's `out_dir` and must not contain `..`")]
+    Leads,
+    #[error("a file path must name a file")]
+    Empty,
+    #[error("a part of a file path has at most {MAX_PART} bytes, this one would have {0}")]
+    TooLong(usize),
+    #[error("a file path must not contain control characters")]
+    ControlCharacter,
+}
+
+/// `2026-11-20_name_tag.csv` of `name.csv`; directories stay before it.
+pub(super) fn file_name(file_path: &str, date: Option<Date>, tag: Option<&str>) -> Result<PathBuf, NameError> {
+    if file_path.chars().any(char::is_control) {
+        return Err(NameError::ControlCharacter);
+    }
+    let path = Path::new(file_path);
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(NameError::Leads);
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(NameError::Empty)?;
+    if file_path.ends_with('/') || name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    let (stem, ending) = split_ending(name);
+    let date = date.map(|date| format!("{date}_")).unwrap_or_default();
+    let tag = tag.map(|tag| format!("_{}", part(tag))).unwrap_or_default();
+    let named = path.with_file_name(format!("{date}{stem}{tag}{ending}"));
+    match named.components().map(|part| part.as_os_str().len()).find(|&len| len > MAX_PART) {
+        Some(len) => Err(NameError::TooLong(len)),
+        None => Ok(named),
+    }
+}
+
+/// The `n`-th file beside one whose columns are others: `name_1.csv` of `name.csv`.
+pub(super) fn numbered(path: &Path, n: usize) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (stem, ending) = split_ending(name);
+    path.with_file_name(format!("{stem}_{n}{ending}"))
+}
+
+/// `a.b.csv.zst` → `a.b` and `.csv.zst`.
+fn split_ending(name: &str) -> (&str, &str) {
+    let dot = |name: &str| name.rfind('.').filter(|&at| at > 0);
+    let Some(last) = dot(name) else { return (name, "") };
+    let at = match COMPRESSIONS.contains(&&name[last + 1..]) {
+        true => dot(&name[..last]).unwrap_or(last),
+        false => last,
+    };
+    name.split_at(at)
+}
+
+/// A tag as a part of a name: it may be any text, and a supervisor's id may have a slash in it.
+fn part(tag: &str) -> String {
+    tag.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn date_and_tag_stand_where_they_always_stood() {
+        let day = Some(Date::constant(2026, 11, 20));
+        let table = [
+            ("test.csv", None, None, "test.csv"),
+            ("test.csv", day, None, "2026-11-20_test.csv"),
+            ("test.csv.zst", None, Some("latency"), "test_latency.csv.zst"),
+            ("a/b.c/test.csv", day, Some("lab"), "a/b.c/2026-11-20_test_lab.csv"),
+            ("noending", day, Some("t"), "2026-11-20_noending_t"),
+            (".hidden", None, Some("t"), ".hidden_t"),
+            ("a.zst", None, Some("t"), "a_t.zst"),
+            ("t.csv", None, Some("../../etc/x"), "t_.._.._etc_x.csv"),
+        ];
+        for (path, date, tag, expected) in table {
+            assert_eq!(file_name(path, date, tag), Ok(PathBuf::from(expected)), "{path}");
+        }
+        assert_eq!(numbered(Path::new("d/test.csv.zst"), 3), PathBuf::from("d/test_3.csv.zst"));
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_folder() {
+        for path in ["../x", "/etc/x", "a/../../x", "a/.."] {
+            assert_eq!(file_name(path, None, None), Err(NameError::Leads), "{path}");
+        }
+        for path in ["", ".", "a/"] {
+            assert_eq!(file_name(path, None, None), Err(NameError::Empty), "{path}");
+        }
+        assert_eq!(file_name(&"x".repeat(10_000), None, None), Err(NameError::TooLong(10_000)));
+        assert_eq!(file_name("a\0b", None, None), Err(NameError::ControlCharacter));
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_is_accepted_stays_inside(path in any::<String>(), tag in any::<Option<String>>()) {
+            if let Ok(named) = file_name(&path, None, tag.as_deref()) {
+                prop_assert!(named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)));
+            }
+        }
+    }
+}
