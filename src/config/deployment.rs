@@ -39,8 +39,21 @@ impl Deployment {
 /// All faults of all files; nothing has been started.
 pub fn load(dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
     let own = files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
-    let mut node = read_supervisor(dir);
-    let mut paths = own;
+    build(dir, own, read_supervisor(dir), catalog)
+}
+
+/// Reads and checks the jobs of a folder for a supervisor whose configuration is not there: a `supervisor.toml` is not
+/// read, and `include` of the given one has no effect.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(config: SupervisorConfig, dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
+    let own = files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
+    let node = Node { config, file: None, is_there: false, diagnostics: Vec::new() };
+    build(dir, own, node, catalog)
+}
+
+fn build(dir: &Path, mut paths: Vec<PathBuf>, mut node: Node, catalog: &Catalog) -> Result<Deployment, Report> {
     if let Some((source, include_at)) = &node.file {
         let (more, faults) = files::included(dir, source, &node.config.include, include_at, &paths);
         paths.extend(more);

@@ -32,7 +32,7 @@ mod walk;
 mod tests;
 
 pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, Refusal, TypeInfo, decode};
-pub use deployment::{Deployment, load, load_supervisor};
+pub use deployment::{Deployment, load, load_for, load_supervisor};
 pub use diagnostics::{Diagnostic, Report, Severity};
 pub use job::{JobConfig, JobKeys};
 pub use reference::{describe, markdown};

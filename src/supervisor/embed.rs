@@ -80,17 +80,16 @@ impl std::fmt::Debug for Supervisor {
 pub struct Handle(Mailbox);
 
 impl Supervisor {
-    /// Loads and checks a folder, takes the lock, opens bus and socket. `config` replaces `supervisor.toml`. Jobs are
+    /// Loads and checks a folder, takes the lock, opens bus and socket. `config` stands for `supervisor.toml`. Jobs are
     /// processes of this same executable, whose `main` must be [`crate::main`] with the same job types.
     ///
     /// # Errors
     /// [`SupervisorError`]: a bad configuration (all errors of it), another supervisor of the same id, no bus.
     pub fn new(config: Option<SupervisorConfig>, jobs: &JobTypes, config_dir: &Path) -> Result<Self, SupervisorError> {
-        let mut deployment = config::load(config_dir, &jobs.catalog())?;
-        if let Some(config) = config {
-            deployment.supervisor = config;
-        }
-        Self::of(deployment)
+        Self::of(match config {
+            Some(config) => config::load_for(config, config_dir, &jobs.catalog())?,
+            None => config::load(config_dir, &jobs.catalog())?,
+        })
     }
 
     /// A supervisor of a deployment that is loaded already.
