@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use enrgdaq::config::SupervisorConfig;
-use enrgdaq::control::{Command, Order, Refusal};
+use enrgdaq::control::{Command, Order, Refusal, StateName};
 use enrgdaq::job::{Context, Job, JobError, JobTypes, Kind, Table};
 use enrgdaq::message::StoreConfig;
-use enrgdaq::supervisor::{Handle, StateName, Supervisor};
+use enrgdaq::supervisor::{Handle, Supervisor};
 
 /// Publishes one row and waits.
 #[derive(serde::Deserialize, schemars::JsonSchema)]

@@ -16,13 +16,14 @@
 //! being told, whatever its readers do.
 
 mod endpoints;
+mod error;
 mod proxy;
 mod publisher;
 mod subscriber;
 mod zap;
 
 pub(crate) use endpoints::{Endpoints, Transport};
-pub use proxy::BusError;
+pub use error::BusError;
 pub(crate) use proxy::Proxies;
 pub use publisher::{Deadline, PublishError};
 pub(crate) use publisher::{Publisher, Tracked};

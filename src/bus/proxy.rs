@@ -4,13 +4,11 @@
 //! subscriptions and hears the bell; the control plane waits for nobody.
 
 use std::collections::HashSet;
-use std::io;
 use std::path::Path;
 use std::thread;
 
-use thiserror::Error;
-
 use super::endpoints::{Curve, Endpoints, PlaneEndpoints, Transport};
+use super::error::BusError;
 use super::high_water;
 use super::zap::Gate;
 use crate::message::Plane;
@@ -21,25 +19,6 @@ const SEND_SLICE_MS: i32 = 20;
 
 /// How many messages are forwarded before the other side and the bell are looked at again.
 const BATCH: usize = 256;
-
-/// Why the bus could not be opened.
-#[derive(Debug, Error)]
-pub enum BusError {
-    /// libzmq refused a socket or an option.
-    #[error("cannot open a socket of the bus")]
-    Socket(#[source] zmq::Error),
-    /// An address could not be bound or connected.
-    #[error("cannot use the bus address {address}")]
-    Address {
-        /// Which.
-        address: String,
-        /// Why.
-        source: zmq::Error,
-    },
-    /// The system gave no descriptor or no thread.
-    #[error("the system refused a thread or a descriptor for the bus")]
-    System(#[source] io::Error),
-}
 
 /// The two proxies of a supervisor; dropping them ends them.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::endpoints::Endpoints;
+use super::error::BusError;
 use super::high_water;
-use super::proxy::BusError;
 use crate::message::{EncodeError, Encoded, Message, MessageId, Origin, Payload, Plane, Topic, covers};
 use crate::os::{Wake, now_ns, set_xpub_nodrop};
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::endpoints::Endpoints;
+use super::error::BusError;
 use super::high_water;
-use super::proxy::BusError;
 use crate::message::{Envelope, Plane, Topic, covers};
 use crate::os::Wake;
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::thread;
 
-use super::proxy::BusError;
+use super::error::BusError;
 use crate::os::Wake;
 
 /// Answers for one context until it is told to end.

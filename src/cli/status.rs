@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use super::CliError;
 use super::args::Target;
 use super::ask::connect;
-use crate::control::{JobStatus, Status};
-use crate::supervisor::StateName;
+use crate::control::{JobStatus, StateName, Status};
 
 pub(super) fn status(target: &Target, json: bool) -> Result<ExitCode, CliError> {
     let status = connect(target)?.status()?;

@@ -1,7 +1,7 @@
 //! What an order may do in which state: one exhaustive table.
 
 use super::command::{Order, Refusal};
-use crate::supervisor::StateName;
+use super::status::StateName;
 
 /// What an admitted order comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
 
-use super::status::Status;
+use super::status::{StateName, Status};
 use crate::job::LogLine;
-use crate::supervisor::StateName;
 
 /// A command, whichever way it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,18 @@ pub enum Reply {
         state: StateName,
     },
 }
+
+/// A command on its way to who executes it, with the way back for the answer.
+#[derive(Debug)]
+pub(crate) struct Inquiry {
+    /// What is asked.
+    pub(crate) command: Command,
+    /// Where the answer goes.
+    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+/// Where inquiries are handed in.
+pub(crate) type Desk = mpsc::Sender<Inquiry>;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]

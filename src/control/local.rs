@@ -13,9 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::command::Refusal;
+use super::command::{Desk, Inquiry, Refusal};
 use super::wire::{Call, WireError, answer_line, failure_line, parse_line};
-use crate::supervisor::{Mail, Mailbox};
 
 /// Clients at a time.
 const MAX_CLIENTS: usize = 64;
@@ -46,7 +45,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until aborted.
-pub(crate) fn serve(listener: UnixListener, mailbox: Mailbox) -> io::Result<JoinHandle<()>> {
+pub(crate) fn serve(listener: UnixListener, desk: Desk) -> io::Result<JoinHandle<()>> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     Ok(tokio::spawn(async move {
@@ -59,9 +58,9 @@ pub(crate) fn serve(listener: UnixListener, mailbox: Mailbox) -> io::Result<Join
             };
             let is_ours = stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid()));
             if is_ours {
-                let mailbox = mailbox.clone();
+                let desk = desk.clone();
                 tokio::spawn(async move {
-                    converse(stream, mailbox).await;
+                    converse(stream, desk).await;
                     drop(place);
                 });
             }
@@ -69,7 +68,7 @@ pub(crate) fn serve(listener: UnixListener, mailbox: Mailbox) -> io::Result<Join
     }))
 }
 
-async fn converse(stream: tokio::net::UnixStream, mailbox: Mailbox) {
+async fn converse(stream: tokio::net::UnixStream, desk: Desk) {
     let (reading, mut writing) = stream.into_split();
     let (answers, mut to_write) = mpsc::channel::<String>(MAX_CALLS);
     let writer = tokio::spawn(async move {
@@ -85,9 +84,9 @@ async fn converse(stream: tokio::net::UnixStream, mailbox: Mailbox) {
         match parse_line(&line) {
             Ok(call) => {
                 let Ok(place) = calls.clone().acquire_owned().await else { break };
-                let (mailbox, answers) = (mailbox.clone(), answers.clone());
+                let (desk, answers) = (desk.clone(), answers.clone());
                 tokio::spawn(async move {
-                    answers.send(answer(call, &mailbox).await).await.ok();
+                    answers.send(answer(call, &desk).await).await.ok();
                     drop(place);
                 });
             }
@@ -112,9 +111,9 @@ async fn next_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Vec<u8>
     }
 }
 
-async fn answer(call: Call, mailbox: &Mailbox) -> String {
+async fn answer(call: Call, desk: &Desk) -> String {
     let (reply, answer) = oneshot::channel();
-    let sent = mailbox.send(Mail::Command { command: call.command, reply }).await;
+    let sent = desk.send(Inquiry { command: call.command, reply }).await;
     let answer = match sent {
         Ok(()) => answer.await.unwrap_or(Err(Refusal::Stopping)),
         Err(_) => Err(Refusal::Stopping),

@@ -1,5 +1,7 @@
 //! Commands to a running supervisor: typed once, executed in one place, parsed and printed by each way in.
 //!
+//! The supervisor executes; to this module it is a desk at which inquiries are handed in.
+//!
 //! Invariants: a way in (today the local socket) builds a [`Command`] and prints a [`Reply`], and decides nothing; what
 //! a command may do in which state stands in one exhaustive table.
 
@@ -13,5 +15,6 @@ mod wire;
 pub(crate) use admission::{Admitted, admit};
 pub use client::{Client, ClientError};
 pub use command::{Command, Order, Refusal, Reply};
-pub use status::{JobStatus, Status, SupervisorStatus};
+pub(crate) use command::{Desk, Inquiry};
+pub use status::{Edge, JobStatus, StateName, Status, SupervisorStatus};
 pub use wire::{Call, WireError, parse_line};

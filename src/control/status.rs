@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::{Alert, JobStats, SupervisorInfo};
-use crate::supervisor::{Edge, StateName};
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,4 +68,39 @@ pub struct JobStatus {
     pub last_end: Option<String>,
     /// Its figures; of this start.
     pub stats: JobStats,
+}
+
+/// The name of a state, as people and programs read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateName {
+    /// Not running, and not to be started by itself.
+    Stopped,
+    /// Not ready yet.
+    Starting,
+    /// Working.
+    Ready,
+    /// Waiting to be started again.
+    BackingOff,
+    /// Ending.
+    Stopping,
+    /// Ended by itself, and left so.
+    Exited,
+    /// Only a human can help.
+    Fatal,
+}
+
+/// The messages from one writer to one reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The writer's name.
+    pub writer: String,
+    /// The reader's name.
+    pub reader: String,
+    /// What the writer published for the reader.
+    pub produced: u64,
+    /// What was handed to the reader.
+    pub arrived: u64,
+    /// What was not, including what is still under way.
+    pub missing: u64,
 }

@@ -4,27 +4,23 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::child::{Child, SpawnFailure, Spawner, reading_end, watch};
-use super::edges::{edges, under_way};
-use super::entry::{Entry, Running, Waiter, Wants};
+use super::entry::{Entry, Running};
 use super::link::Link;
 use super::logs::capture;
+use super::phases::Phase;
 use super::policy::Jitter;
-use super::shutdown::{Next, Shutdown};
-use super::state::{Effect, Event, JobState, Now, StateName};
+use super::state::{Effect, Event, JobState, Now};
 use crate::bus::Endpoints;
-use crate::config::Kind;
-use crate::control::{Admitted, Command, Order, Refusal, Reply, Status, SupervisorStatus, admit};
+use crate::control::{Inquiry, StateName};
 use crate::message::{
     Alert, AlertInfo, CombinedStats, Heartbeat, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic,
 };
 use crate::os::{GroupSignal, Usage, iso_now, usage};
-use crate::telemetry::{
-    AlertRaised, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting, Ready, StopBegins, Undelivered,
-};
+use crate::telemetry::{AlertRaised, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting};
 
 /// Heartbeat and statistics go out this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +42,6 @@ pub(crate) enum Mail {
     Report { unique_id: String, instance_id: String, report: Report },
     /// Somebody raised an alert.
     Alert(Alert),
-    /// A command, and where its answer goes.
-    Command { command: Command, reply: oneshot::Sender<Result<Reply, Refusal>> },
     /// All is to end; the second time at once.
     Stop { reason: String },
 }
@@ -79,19 +73,6 @@ pub(crate) struct Outcome {
     pub(crate) is_clean: bool,
 }
 
-/// The phases of a supervisor.
-#[derive(Debug)]
-enum Phase {
-    /// Jobs of this rank and below have been started; the next rank comes when they are ready, or at this time.
-    Starting {
-        rank: u8,
-        until: Instant,
-    },
-    Running,
-    Stopping(Shutdown),
-    Done,
-}
-
 /// What the dispatcher is made of.
 #[derive(Debug)]
 pub(super) struct Parts {
@@ -108,16 +89,16 @@ pub(super) struct Parts {
 /// All jobs, and what is going on.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    parts: Parts,
-    by_unique_id: HashMap<String, usize>,
-    phase: Phase,
-    alerts: VecDeque<Alert>,
-    started_at: Instant,
-    beat_due: Instant,
-    drain_due: Option<Instant>,
-    used: Usage,
-    cpu_percent: f64,
-    is_clean: bool,
+    pub(super) parts: Parts,
+    pub(super) by_unique_id: HashMap<String, usize>,
+    pub(super) phase: Phase,
+    pub(super) alerts: VecDeque<Alert>,
+    pub(super) started_at: Instant,
+    pub(super) beat_due: Instant,
+    pub(super) drain_due: Option<Instant>,
+    pub(super) used: Usage,
+    pub(super) cpu_percent: f64,
+    pub(super) is_clean: bool,
 }
 
 impl Dispatcher {
@@ -140,12 +121,13 @@ impl Dispatcher {
     }
 
     /// Starts all jobs, and works until all have ended.
-    pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) -> Outcome {
+    pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut desk: mpsc::Receiver<Inquiry>) -> Outcome {
         self.start_rank(0);
         while !matches!(self.phase, Phase::Done) {
             let due = self.due();
             tokio::select! {
                 Some(mail) = mail.recv() => self.take(mail),
+                Some(inquiry) = desk.recv() => self.answer(inquiry),
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             self.pass_time();
@@ -171,7 +153,6 @@ impl Dispatcher {
             Mail::Job(JobEvent { job, generation, event }) => self.on_job_event(job, generation, event),
             Mail::Report { unique_id, instance_id, report } => self.on_report(&unique_id, &instance_id, report),
             Mail::Alert(alert) => self.note_alert(alert),
-            Mail::Command { command, reply } => self.on_command(command, reply),
             Mail::Stop { reason } => self.on_stop(&reason),
         }
     }
@@ -234,66 +215,8 @@ impl Dispatcher {
         }
     }
 
-    fn on_command(&mut self, command: Command, reply: oneshot::Sender<Result<Reply, Refusal>>) {
-        let answer = match command {
-            Command::Status => Ok(Reply::Status(Box::new(self.status()))),
-            Command::Logs { name, lines } => self.find(&name).map(|job| {
-                let (lines, older) = self.parts.entries[job].log.newest(lines);
-                Reply::Logs { lines, older }
-            }),
-            Command::Job { name, order } => match self.order(&name, order) {
-                Ok((job, wants, event)) => {
-                    self.parts.entries[job].waiters.push(Waiter { wants, reply });
-                    self.apply(job, event);
-                    return;
-                }
-                Err(refusal) => Err(refusal),
-            },
-        };
-        reply.send(answer).ok();
-    }
-
-    fn order(&mut self, name: &str, order: Order) -> Result<(usize, Wants, Event), Refusal> {
-        let job = self.find(name)?;
-        if matches!(self.phase, Phase::Stopping(_) | Phase::Done) {
-            return Err(Refusal::Stopping);
-        }
-        let entry = &mut self.parts.entries[job];
-        let admitted = admit(order, entry.state.name(), name)?;
-        // Somebody looks after the job: its failures so far do not count against it.
-        entry.history.clear();
-        Ok(match admitted {
-            Admitted::Start => (job, Wants::Running, Event::Start),
-            Admitted::Stop => (job, Wants::Stopped, Event::Stop),
-            Admitted::Restart => (job, Wants::Running, Event::Restart),
-        })
-    }
-
-    fn find(&self, name: &str) -> Result<usize, Refusal> {
-        let names = || self.parts.entries.iter().map(Entry::name);
-        names().position(|known| known == name).ok_or_else(|| Refusal::NoSuchJob {
-            name: name.into(),
-            similar: crate::config::closest(name, names()).map(str::to_owned),
-        })
-    }
-
-    fn on_stop(&mut self, reason: &str) {
-        match self.phase {
-            Phase::Starting { .. } | Phase::Running => {
-                StopBegins { reason }.emit();
-                self.phase = Phase::Stopping(Shutdown::begin(Kind::LAST_RANK));
-                self.end_rank(Kind::LAST_RANK);
-            }
-            Phase::Stopping(_) => {
-                self.is_clean = false;
-                (0..self.parts.entries.len()).for_each(|job| self.apply(job, Event::KillNow));
-            }
-            Phase::Done => {}
-        }
-    }
-
     /// Feeds an event to a job's state, does what follows, and tells who is to know.
-    fn apply(&mut self, job: usize, event: Event) {
+    pub(super) fn apply(&mut self, job: usize, event: Event) {
         let entry = &mut self.parts.entries[job];
         let before = entry.state.name();
         let now = Now { at: Instant::now(), jitter: Jitter::from_random(fastrand::u32(..)) };
@@ -405,126 +328,5 @@ impl Dispatcher {
         let jobs = self.parts.entries.iter().map(|entry| (entry.name().to_owned(), entry.stats(now))).collect();
         let stats = CombinedStats { stats: [(id.clone(), jobs)].into() };
         self.parts.link.send(Topic::combined_stats(&id), &stats);
-    }
-
-    /// Goes on with the start or the end as far as it can.
-    fn advance(&mut self) {
-        loop {
-            match &mut self.phase {
-                Phase::Starting { rank, until } => {
-                    let rank = *rank;
-                    let is_settled = |entry: &Entry| entry.state.is_settled() || entry.state.name() == StateName::Ready;
-                    if Instant::now() < *until && !self.of_rank(rank).all(|job| is_settled(&self.parts.entries[job])) {
-                        return;
-                    }
-                    self.start_rank(rank + 1);
-                }
-                Phase::Stopping(_) => {
-                    if !self.advance_stop() {
-                        return;
-                    }
-                }
-                Phase::Running | Phase::Done => return,
-            }
-        }
-    }
-
-    fn of_rank(&self, rank: u8) -> impl Iterator<Item = usize> + use<> {
-        let entries = self.parts.entries.iter().enumerate();
-        let jobs: Vec<_> =
-            entries.filter(|(_, entry)| entry.config.kind.start_rank() == rank).map(|(job, _)| job).collect();
-        jobs.into_iter()
-    }
-
-    fn start_rank(&mut self, rank: u8) {
-        if rank > Kind::LAST_RANK {
-            self.phase = Phase::Running;
-            let entries = &self.parts.entries;
-            let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
-            Ready { supervisor_id: &self.parts.info.supervisor_id, ready, jobs: entries.len() }.emit();
-            return;
-        }
-        let timeouts = self.of_rank(rank).map(|job| self.parts.entries[job].config.supervise.startup_timeout);
-        let until = Instant::now() + timeouts.max().unwrap_or(Duration::ZERO);
-        self.phase = Phase::Starting { rank, until };
-        self.of_rank(rank).for_each(|job| self.apply(job, Event::Start));
-    }
-
-    fn end_rank(&mut self, rank: u8) {
-        self.of_rank(rank).for_each(|job| self.apply(job, Event::Stop));
-    }
-
-    /// One step of the end; `false` if it waits for something.
-    fn advance_stop(&mut self) -> bool {
-        let Phase::Stopping(mut shutdown) = self.phase else { return false };
-        let is_gone = self.of_rank(shutdown.rank).all(|job| self.parts.entries[job].state.is_settled());
-        let left = if is_gone { self.under_way(shutdown.rank) } else { Vec::new() };
-        let count = left.iter().map(|(_, _, messages)| messages).sum();
-        let next = shutdown.advance(is_gone, count, Instant::now());
-        self.phase = Phase::Stopping(shutdown);
-        match next {
-            Next::Wait(until) => {
-                self.drain_due = until;
-                return false;
-            }
-            Next::End { rank, given_up } => {
-                self.give_up(&left, given_up);
-                self.end_rank(rank);
-            }
-            Next::Done { given_up } => {
-                self.give_up(&left, given_up);
-                self.phase = Phase::Done;
-            }
-        }
-        true
-    }
-
-    fn give_up(&mut self, left: &[(String, String, u64)], given_up: u64) {
-        if given_up > 0 {
-            self.is_clean = false;
-            for (writer, reader, messages) in left.iter().filter(|(_, _, messages)| *messages > 0) {
-                Undelivered { writer, reader, messages: *messages }.emit();
-            }
-        }
-    }
-
-    /// Writer, reader, messages on their way from jobs of a rank and above to those below that still run.
-    fn under_way(&mut self, rank: u8) -> Vec<(String, String, u64)> {
-        self.parts.entries.iter_mut().for_each(Entry::read_tally);
-        let entries = &self.parts.entries;
-        let writers = entries.iter().filter(|entry| entry.config.kind.start_rank() >= rank);
-        let readers = || {
-            entries
-                .iter()
-                .filter(|entry| entry.config.kind.start_rank() < rank && entry.state.name() == StateName::Ready)
-        };
-        writers
-            .flat_map(|writer| readers().map(move |reader| (writer.party(), reader.party())))
-            .map(|(writer, reader)| (writer.name.into(), reader.name.into(), under_way(&writer, &reader)))
-            .collect()
-    }
-
-    fn status(&mut self) -> Status {
-        let now = Instant::now();
-        self.parts.entries.iter_mut().for_each(Entry::read_tally);
-        let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
-        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-        let rss_mb = usage().rss_bytes as f64 / 1e6;
-        Status {
-            supervisor: SupervisorStatus {
-                info: self.parts.info.clone(),
-                pid: std::process::id(),
-                uptime_s: now.duration_since(self.started_at).as_secs_f64(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                config_dir: self.parts.config_dir.clone(),
-                is_stopping: matches!(self.phase, Phase::Stopping(_) | Phase::Done),
-                cpu_percent: self.cpu_percent,
-                rss_mb,
-                log_lines_dropped: self.parts.lost_lines.as_ref().map_or(0, |lost| lost.dropped_lines() as u64),
-            },
-            edges: edges(&parties),
-            jobs: self.parts.entries.iter().map(|entry| entry.status(now)).collect(),
-            alerts: self.alerts.iter().cloned().collect(),
-        }
     }
 }

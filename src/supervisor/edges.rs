@@ -8,8 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use crate::control::Edge;
 use crate::job::{SourceTally, TallySnapshot};
 use crate::message::covers;
 
@@ -73,21 +72,6 @@ pub(super) struct Party<'a> {
     pub(super) unique_id: &'a str,
     pub(super) subscriptions: &'a [String],
     pub(super) book: &'a Book,
-}
-
-/// The messages from one writer to one reader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edge {
-    /// The writer's name.
-    pub writer: String,
-    /// The reader's name.
-    pub reader: String,
-    /// What the writer published for the reader.
-    pub produced: u64,
-    /// What was handed to the reader.
-    pub arrived: u64,
-    /// What was not, including what is still under way.
-    pub missing: u64,
 }
 
 /// All edges on which something was produced or arrived.

@@ -14,13 +14,16 @@ use super::link::Link;
 use super::lock::{Lock, LockError};
 use crate::bus::{BusError, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
-use crate::control::{Command, Refusal, Reply, Status, local};
+use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
 use crate::job::JobTypes;
 use crate::os::{DirectoryError, runtime_dir};
 use crate::telemetry::{ConfigWarned, JobExpected, Stopped};
 
 /// Mail that may wait before its senders do.
 const MAILBOX: usize = 4096;
+
+/// Inquiries that may wait.
+const INQUIRIES: usize = 64;
 
 /// Why a supervisor cannot run.
 #[derive(Debug, Error)]
@@ -60,6 +63,8 @@ pub struct Supervisor {
     lost_lines: Option<ErrorCounter>,
     mailbox: Mailbox,
     mail: mpsc::Receiver<Mail>,
+    desk: Desk,
+    inquiries: mpsc::Receiver<Inquiry>,
     // In the order in which they are closed.
     zmq: zmq::Context,
     proxies: Proxies,
@@ -77,7 +82,10 @@ impl std::fmt::Debug for Supervisor {
 
 /// Speaks to a running supervisor from any thread.
 #[derive(Debug, Clone)]
-pub struct Handle(Mailbox);
+pub struct Handle {
+    mailbox: Mailbox,
+    desk: Desk,
+}
 
 impl Supervisor {
     /// Loads and checks a folder, takes the lock, opens bus and socket. `config` stands for `supervisor.toml`. Jobs are
@@ -110,6 +118,7 @@ impl Supervisor {
         let listener =
             local::bind(&socket).map_err(|source| SupervisorError::Socket { path: socket.clone(), source })?;
         let (mailbox, mail) = mpsc::channel(MAILBOX);
+        let (desk, inquiries) = mpsc::channel(INQUIRIES);
         let executable = PathBuf::from("/proc/self/exe");
         Ok(Self {
             deployment,
@@ -117,6 +126,8 @@ impl Supervisor {
             lost_lines: None,
             mailbox,
             mail,
+            desk,
+            inquiries,
             zmq,
             proxies,
             endpoints,
@@ -142,7 +153,7 @@ impl Supervisor {
 
     /// To stop it and to ask it, from another thread.
     pub fn handle(&self) -> Handle {
-        Handle(self.mailbox.clone())
+        Handle { mailbox: self.mailbox.clone(), desk: self.desk.clone() }
     }
 
     /// Starts all jobs and works until it is told to stop; `true` if every job ended as it should and no message was left
@@ -176,7 +187,7 @@ impl Supervisor {
         let info = self.deployment.supervisor.info.clone();
         let link = Link::open(&self.zmq, &self.endpoints, &info, self.mailbox.clone())?;
         let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
-        let served = local::serve(self.listener, self.mailbox.clone())
+        let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
         let dispatcher = Dispatcher::new(Parts {
             info,
@@ -188,7 +199,7 @@ impl Supervisor {
             mailbox: self.mailbox,
             lost_lines: self.lost_lines,
         });
-        let outcome = dispatcher.run(self.mail).await;
+        let outcome = dispatcher.run(self.mail, self.inquiries).await;
         served.abort();
         std::fs::remove_file(&self.socket).ok();
         drop(self.proxies);
@@ -199,7 +210,7 @@ impl Supervisor {
 impl Handle {
     /// Begins to stop; the second call kills all jobs.
     pub fn stop(&self, reason: &str) {
-        self.0.blocking_send(Mail::Stop { reason: reason.into() }).ok();
+        self.mailbox.blocking_send(Mail::Stop { reason: reason.into() }).ok();
     }
 
     /// The picture of now.
@@ -219,7 +230,7 @@ impl Handle {
     /// [`SupervisorError::Ended`]; the inner result is the supervisor's answer.
     pub fn execute(&self, command: Command) -> Result<Result<Reply, Refusal>, SupervisorError> {
         let (reply, answer) = oneshot::channel();
-        self.0.blocking_send(Mail::Command { command, reply }).map_err(|_| SupervisorError::Ended)?;
+        self.desk.blocking_send(Inquiry { command, reply }).map_err(|_| SupervisorError::Ended)?;
         answer.blocking_recv().map_err(|_| SupervisorError::Ended)
     }
 }

@@ -8,9 +8,10 @@
 //!   time ────────────┘   one event after the other
 //! ```
 //!
-//! Invariants: all events are put in one order by one dispatcher, which never waits for a job; the states ([`StateName`])
+//! Invariants: all events are put in one order by one dispatcher, which never waits for a job; the states ([`StateName`](crate::control::StateName))
 //! and the restart policy are pure tables; events of an earlier start of a job are dropped; a job never has two processes.
 
+mod answers;
 mod child;
 mod dispatcher;
 mod edges;
@@ -19,15 +20,11 @@ mod entry;
 mod link;
 mod lock;
 mod logs;
+mod phases;
 mod policy;
 mod shutdown;
 mod state;
 
-pub use edges::Edge;
+pub use crate::os::DirectoryError;
 pub use embed::{Handle, Supervisor, SupervisorError};
 pub use lock::LockError;
-pub use state::StateName;
-
-pub use crate::os::DirectoryError;
-
-pub(crate) use dispatcher::{Mail, Mailbox};

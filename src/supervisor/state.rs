@@ -14,10 +14,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::policy::{History, Jitter, Outcome, Verdict, verdict};
 use crate::config::Supervise;
+use crate::control::StateName;
 use crate::os::ChildEnd;
 
 /// Where a job stands.
@@ -106,26 +105,6 @@ pub(crate) enum Effect {
 pub(crate) struct Now {
     pub(crate) at: Instant,
     pub(crate) jitter: Jitter,
-}
-
-/// The name of a state, as people and programs read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StateName {
-    /// Not running, and not to be started by itself.
-    Stopped,
-    /// Not ready yet.
-    Starting,
-    /// Working.
-    Ready,
-    /// Waiting to be started again.
-    BackingOff,
-    /// Ending.
-    Stopping,
-    /// Ended by itself, and left so.
-    Exited,
-    /// Only a human can help.
-    Fatal,
 }
 
 impl JobState {

@@ -1,0 +1,140 @@
+//! The start and the end of a supervisor: rank by rank, each when the one before is ready, or gone.
+
+use std::time::{Duration, Instant};
+
+use super::dispatcher::Dispatcher;
+use super::edges::under_way;
+use super::entry::Entry;
+use super::shutdown::{Next, Shutdown};
+use super::state::Event;
+use crate::config::Kind;
+use crate::control::StateName;
+use crate::telemetry::{Ready, StopBegins, Undelivered};
+
+/// The phases of a supervisor.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Jobs of this rank and below have been started; the next rank comes when they are ready, or at this time.
+    Starting {
+        rank: u8,
+        until: Instant,
+    },
+    Running,
+    Stopping(Shutdown),
+    Done,
+}
+
+impl Dispatcher {
+    /// All is to end; the second time at once.
+    pub(super) fn on_stop(&mut self, reason: &str) {
+        match self.phase {
+            Phase::Starting { .. } | Phase::Running => {
+                StopBegins { reason }.emit();
+                self.phase = Phase::Stopping(Shutdown::begin(Kind::LAST_RANK));
+                self.end_rank(Kind::LAST_RANK);
+            }
+            Phase::Stopping(_) => {
+                self.is_clean = false;
+                (0..self.parts.entries.len()).for_each(|job| self.apply(job, Event::KillNow));
+            }
+            Phase::Done => {}
+        }
+    }
+
+    /// Goes on with the start or the end as far as it can.
+    pub(super) fn advance(&mut self) {
+        loop {
+            match &mut self.phase {
+                Phase::Starting { rank, until } => {
+                    let rank = *rank;
+                    let is_settled = |entry: &Entry| entry.state.is_settled() || entry.state.name() == StateName::Ready;
+                    if Instant::now() < *until && !self.of_rank(rank).all(|job| is_settled(&self.parts.entries[job])) {
+                        return;
+                    }
+                    self.start_rank(rank + 1);
+                }
+                Phase::Stopping(_) => {
+                    if !self.advance_stop() {
+                        return;
+                    }
+                }
+                Phase::Running | Phase::Done => return,
+            }
+        }
+    }
+
+    fn of_rank(&self, rank: u8) -> impl Iterator<Item = usize> + use<> {
+        let entries = self.parts.entries.iter().enumerate();
+        let jobs: Vec<_> =
+            entries.filter(|(_, entry)| entry.config.kind.start_rank() == rank).map(|(job, _)| job).collect();
+        jobs.into_iter()
+    }
+
+    pub(super) fn start_rank(&mut self, rank: u8) {
+        if rank > Kind::LAST_RANK {
+            self.phase = Phase::Running;
+            let entries = &self.parts.entries;
+            let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
+            Ready { supervisor_id: &self.parts.info.supervisor_id, ready, jobs: entries.len() }.emit();
+            return;
+        }
+        let timeouts = self.of_rank(rank).map(|job| self.parts.entries[job].config.supervise.startup_timeout);
+        let until = Instant::now() + timeouts.max().unwrap_or(Duration::ZERO);
+        self.phase = Phase::Starting { rank, until };
+        self.of_rank(rank).for_each(|job| self.apply(job, Event::Start));
+    }
+
+    fn end_rank(&mut self, rank: u8) {
+        self.of_rank(rank).for_each(|job| self.apply(job, Event::Stop));
+    }
+
+    /// One step of the end; `false` if it waits for something.
+    fn advance_stop(&mut self) -> bool {
+        let Phase::Stopping(mut shutdown) = self.phase else { return false };
+        let is_gone = self.of_rank(shutdown.rank).all(|job| self.parts.entries[job].state.is_settled());
+        let left = if is_gone { self.under_way(shutdown.rank) } else { Vec::new() };
+        let count = left.iter().map(|(_, _, messages)| messages).sum();
+        let next = shutdown.advance(is_gone, count, Instant::now());
+        self.phase = Phase::Stopping(shutdown);
+        match next {
+            Next::Wait(until) => {
+                self.drain_due = until;
+                return false;
+            }
+            Next::End { rank, given_up } => {
+                self.give_up(&left, given_up);
+                self.end_rank(rank);
+            }
+            Next::Done { given_up } => {
+                self.give_up(&left, given_up);
+                self.phase = Phase::Done;
+            }
+        }
+        true
+    }
+
+    fn give_up(&mut self, left: &[(String, String, u64)], given_up: u64) {
+        if given_up > 0 {
+            self.is_clean = false;
+            for (writer, reader, messages) in left.iter().filter(|(_, _, messages)| *messages > 0) {
+                Undelivered { writer, reader, messages: *messages }.emit();
+            }
+        }
+    }
+
+    /// Writer, reader, messages on their way from jobs of a rank and above to those below that still run.
+    fn under_way(&mut self, rank: u8) -> Vec<(String, String, u64)> {
+        self.parts.entries.iter_mut().for_each(Entry::read_tally);
+        let entries = &self.parts.entries;
+        let writers = entries.iter().filter(|entry| entry.config.kind.start_rank() >= rank);
+        let readers = || {
+            entries
+                .iter()
+                .filter(|entry| entry.config.kind.start_rank() < rank && entry.state.name() == StateName::Ready)
+        };
+        writers
+            .flat_map(|writer| readers().map(move |reader| (writer.party(), reader.party())))
+            .map(|(writer, reader)| (writer.name.into(), reader.name.into(), under_way(&writer, &reader)))
+            .collect()
+    }
+}
