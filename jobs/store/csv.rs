@@ -108,6 +108,7 @@ pub(crate) struct CsvStore {
 /// A file, and when it was used.
 #[derive(Debug)]
 struct Open {
+    path: PathBuf,
     sheet: Sheet,
     used_at: u64,
 }
@@ -166,14 +167,9 @@ impl CsvStore {
             return Ok(());
         }
         let sheet = self.sheet(cx, path, &rows.header, target.use_zstd)?;
-        let mut result = sheet.append(&rows.lines);
-        // `append` has the rows in memory even if writing fails; only writing is tried again.
-        while let Err(error) = result {
-            if !wait_for_room(cx, &error) {
-                break;
-            }
-            result = sheet.append(b"");
-        }
+        // The rows are in memory even if writing fails; only writing is tried again.
+        let mut lines = rows.lines.as_slice();
+        retry(cx, || sheet.append(std::mem::take(&mut lines)));
         Ok(())
     }
 
@@ -190,8 +186,8 @@ impl CsvStore {
             if self.sheets.len() >= MAX_OPEN {
                 self.close_oldest(cx);
             }
-            let sheet = self.find(&key.0, header, is_compressed)?;
-            self.sheets.insert(key.clone(), Open { sheet, used_at: 0 });
+            let (path, sheet) = self.find(&key.0, header, is_compressed)?;
+            self.sheets.insert(key.clone(), Open { path, sheet, used_at: 0 });
         }
         self.uses += 1;
         let open = self.sheets.get_mut(&key).expect("it was there, or has just been put there");
@@ -200,13 +196,17 @@ impl CsvStore {
     }
 
     /// The file itself, or the first beside it, `name_1.csv` …, whose columns fit.
-    fn find(&self, path: &Path, header: &[u8], is_compressed: bool) -> Result<Sheet, Refused> {
+    fn find(&self, path: &Path, header: &[u8], is_compressed: bool) -> Result<(PathBuf, Sheet), Refused> {
         for n in 0..=MAX_NUMBER {
             let path = if n == 0 { path.to_path_buf() } else { numbered(path, n) };
+            if self.sheets.values().any(|open| open.path == path) {
+                // Open already, for rows with other columns.
+                continue;
+            }
             let fail = |source| Refused::Open { path: self.folder.shown(&path), source };
             let file = self.folder.file(&path).map_err(fail)?;
             match Sheet::open(file, header, is_compressed).map_err(fail)? {
-                Found::Fitting(sheet) => return Ok(sheet),
+                Found::Fitting(sheet) => return Ok((path, sheet)),
                 Found::OtherColumns => {}
             }
         }
@@ -253,32 +253,19 @@ impl CsvStore {
     }
 }
 
-/// Tries until it works; `false` if the job is to end before.
+/// Tries until it works, and tells people once that it does not; `false` if the job is to end before.
 fn retry(cx: &Context, mut write: impl FnMut() -> io::Result<()>) -> bool {
     let mut is_told = false;
     loop {
-        match write() {
-            Ok(()) => return true,
-            Err(error) if is_told => {
-                if !cx.sleep(RETRY_AFTER) {
-                    tracing::error!("given up: {error}");
-                    return false;
-                }
-            }
-            Err(error) => {
-                is_told = true;
-                if !wait_for_room(cx, &error) {
-                    return false;
-                }
-            }
+        let Err(error) = write() else { return true };
+        if !is_told {
+            is_told = true;
+            cx.alert(Severity::Error, format!("{} cannot write, and waits: {error}", cx.name()));
+        }
+        if !cx.sleep(RETRY_AFTER) {
+            return false;
         }
     }
-}
-
-/// Tells people, and waits; `false` if the job is to end.
-fn wait_for_room(cx: &Context, error: &io::Error) -> bool {
-    cx.alert(Severity::Error, format!("{} cannot write, and waits: {error}", cx.name()));
-    cx.sleep(RETRY_AFTER)
 }
 
 fn whole(rows: &Rows, is_compressed: bool) -> Vec<u8> {

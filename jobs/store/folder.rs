@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, renameat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, flock, mkdirat, openat, openat2, renameat};
 use rustix::io::Errno;
 
 /// The folder that a store writes into.
@@ -29,15 +29,20 @@ impl Folder {
         self.path.join(path)
     }
 
-    /// Opens a file of it for reading and writing, and makes it and the folders before it if they are missing.
+    /// Opens a file of it for reading and writing, and makes it and the folders before it if they are missing. It is
+    /// locked until it is closed: two writers would destroy each other's rows.
     pub(super) fn file(&self, path: &Path) -> io::Result<File> {
         self.make_parents(path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
         let fd = openat2(&self.dir, path, flags, Mode::from_raw_mode(0o666), inside())?;
         let file = File::from(fd);
-        match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is no regular file")),
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is no regular file"));
+        }
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it")),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -96,7 +101,9 @@ mod tests {
         assert!(folder.file(Path::new("out/x.csv")).is_err());
         assert!(folder.replace(Path::new("out/x.csv"), b"x").is_err());
         assert!(folder.file(Path::new("inner/x.csv")).is_ok());
-        assert!(folder.file(Path::new("alias/x.csv")).is_ok());
+        let first = folder.file(Path::new("alias/x.csv")).unwrap();
+        assert!(folder.file(Path::new("inner/x.csv")).is_err(), "it is open already");
+        drop(first);
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 

@@ -31,7 +31,7 @@ pub fn main(types: JobTypes) -> ExitCode {
         Err(error) => {
             eprintln!("enrgdaq: {}", crate::error_chain(&error));
             match error {
-                CliError::Supervisor(SupervisorError::Lock(_)) => ExitCode::from(3),
+                CliError::Supervisor(SupervisorError::Held { .. }) => ExitCode::from(3),
                 _ => ExitCode::FAILURE,
             }
         }

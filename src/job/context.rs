@@ -123,6 +123,11 @@ impl Context {
         self.0.progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The job cannot use messages that it received: they are counted, and shown in its status.
+    pub fn refuse(&self, messages: u64) {
+        self.0.tally.refused(messages);
+    }
+
     /// Tells people.
     pub fn alert(&self, severity: Severity, text: impl Into<String>) {
         self.publisher().alert(severity, text);

@@ -75,6 +75,7 @@ impl Reporter {
             message_in_bytes: sum_sources(|source| source.bytes),
             message_out_bytes: sum_sets(|set| set.bytes),
             message_in_missing: sum_sources(|source| source.missing),
+            message_in_refused: counts.refused,
             message_out_dropped: sum_sets(|set| set.dropped),
             message_out_unrouted: sum_sets(|set| set.unrouted),
             frames_refused,

@@ -23,7 +23,8 @@ use super::types::{JobError, JobTypes};
 use crate::config::Kind;
 use crate::message::Topic;
 use crate::os::{
-    Wake, close_other_descriptors, die_with_parent, has_parent, kill_own_group, reset_signals, spawn_signal_thread,
+    FileLock, TakeError, Wake, close_other_descriptors, die_with_parent, has_parent, kill_own_group, reset_signals,
+    spawn_signal_thread,
 };
 
 /// `EX_CONFIG` of sysexits.h.
@@ -31,6 +32,9 @@ pub(crate) const EXIT_CONFIG: u8 = 78;
 
 /// How long a job may live on after its supervisor has died.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+
+/// How often a job looks whether its predecessor is gone.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Runs the job that descriptor 0 describes.
 pub(crate) fn run(types: &JobTypes) -> ExitCode {
@@ -91,6 +95,7 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     let stop = Wake::new().map_err(|error| JobError::failed("the system refused a descriptor", error))?;
     hear_signals(stop.clone(), spec.supervisor_pid)
         .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
+    let _lock = be_the_only_one(&spec, &stop)?;
     let topics = own_topics(types, &spec);
     let settings = spec.settings.clone();
     let zmq = zmq::Context::new();
@@ -105,6 +110,31 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     // The last handle on the context: returns when all that was published has left, or the linger time is over.
     drop(zmq);
     result
+}
+
+/// Waits until no other process is this job. After the death of a supervisor its jobs live on for some seconds, or, if
+/// they are stopped, until somebody lets them go on; two of them would write into the same files.
+fn be_the_only_one(spec: &JobSpec, stop: &Wake) -> Result<FileLock, JobError> {
+    let mut is_told = false;
+    loop {
+        match FileLock::take(&spec.lock) {
+            Ok(lock) => return Ok(lock),
+            Err(TakeError::System(error)) => {
+                return Err(JobError::failed(format!("cannot lock {}", spec.lock.display()), error));
+            }
+            Err(TakeError::Held(holder)) => {
+                if !is_told {
+                    is_told = true;
+                    tracing::warn!(
+                        "an earlier process of this job is still there ({holder}): waiting until it is gone"
+                    );
+                }
+                if stop.wait(LOCK_POLL) {
+                    return Err(JobError::Stopping);
+                }
+            }
+        }
+    }
 }
 
 /// A store subscribes what is meant for its type.

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -32,6 +33,8 @@ pub(crate) struct JobSpec {
     pub(crate) supervisor_pid: u32,
     /// Where the bus is.
     pub(crate) endpoints: Endpoints,
+    /// A file that the job holds locked while it lives: no two processes are ever one job.
+    pub(crate) lock: PathBuf,
     /// What the job logs.
     pub(crate) verbosity: Verbosity,
     /// Topics beyond those that its type subscribes.

@@ -3,6 +3,7 @@
 //! ```text
 //! word 0     magic                                            author of every word: the job
 //!      1     sets in use          2  sources in use
+//!      4     messages that the job received and refused
 //!      8 …   64 sets × 8 words    a set = the topics to which one message goes
 //!            messages, bytes, last seq + 1, dropped, unrouted, text at, text length, 0
 //!    520 …   256 sources × 8      a source = a writer from which messages came, by its unique_id
@@ -30,6 +31,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"ENRGTAL1");
 const WORDS: usize = 8192;
 const SETS_IN_USE: usize = 1;
 const SOURCES_IN_USE: usize = 2;
+const REFUSED: usize = 4;
 const SETS: Block = Block { start: 8, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
@@ -94,6 +96,8 @@ pub(crate) struct TallySnapshot {
     pub(crate) sets: Vec<SetTally>,
     /// What it received.
     pub(crate) sources: Vec<SourceTally>,
+    /// What of it the job refused.
+    pub(crate) refused: u64,
 }
 
 /// The page: written by the job, read by the supervisor.
@@ -153,6 +157,11 @@ impl Tally {
         } else {
             self.word(entry + 4).store(seq + 1, Relaxed);
         }
+    }
+
+    /// The job cannot use messages that it received.
+    pub(crate) fn refused(&self, messages: u64) {
+        self.word(REFUSED).fetch_add(messages, Relaxed);
     }
 
     fn set(&self, topics: &[Topic]) -> usize {
@@ -218,7 +227,7 @@ impl Tally {
             epoch: self.get(entry + 3),
             received_up_to: self.get(entry + 4),
         });
-        TallySnapshot { sets, sources }
+        TallySnapshot { sets, sources, refused: self.get(REFUSED) }
     }
 
     fn get(&self, at: usize) -> u64 {
@@ -292,7 +301,7 @@ mod tests {
             epoch: 9,
             received_up_to: 42,
         };
-        assert_eq!(seen, TallySnapshot { sets: vec![set], sources: vec![source] });
+        assert_eq!(seen, TallySnapshot { sets: vec![set], sources: vec![source], refused: 0 });
     }
 
     #[test]

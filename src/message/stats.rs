@@ -68,6 +68,8 @@ pub struct JobStats {
     pub message_out_bytes: u64,
     /// Messages that the numbering of the bus shows as lost on the way here.
     pub message_in_missing: u64,
+    /// Messages that came and could not be used: no rows, no allowed file, no table in `store_config`.
+    pub message_in_refused: u64,
     /// Messages given up by this job's side: the deadline of `publish` passed.
     pub message_out_dropped: u64,
     /// Messages published while nobody subscribed.

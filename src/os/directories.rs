@@ -42,7 +42,7 @@ const SOCKET_PATH_MAX: usize = 107;
 const LONGEST_NAME: usize = "/control-out.ipc".len();
 
 /// The first 16 hex digits of the MD5 of an id: a name of fixed length for ids of any kind.
-fn short(id: &str) -> String {
+pub(crate) fn short_hash(id: &str) -> String {
     Md5::digest(id.as_bytes()).iter().take(8).fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a String takes all");
         hex
@@ -63,7 +63,7 @@ fn runtime_base() -> PathBuf {
 /// [`DirectoryError`]: cannot be made, belongs to another, is open to others, or is too long.
 pub(crate) fn runtime_dir(supervisor_id: &str) -> Result<PathBuf, DirectoryError> {
     let base = runtime_base();
-    let dir = base.join(short(supervisor_id));
+    let dir = base.join(short_hash(supervisor_id));
     if dir.as_os_str().len() + LONGEST_NAME > SOCKET_PATH_MAX {
         return Err(DirectoryError::TooLong(dir));
     }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_id_of_any_kind_gives_a_short_name() {
-        assert_eq!(short("lab"), "f9664ea1803311b3");
-        assert_eq!(short("../../etc/ä b").len(), 16);
+        assert_eq!(short_hash("lab"), "f9664ea1803311b3");
+        assert_eq!(short_hash("../../etc/ä b").len(), 16);
     }
 }

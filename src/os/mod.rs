@@ -4,6 +4,7 @@
 
 mod clock;
 mod directories;
+mod lock;
 mod memory;
 mod process;
 mod signals;
@@ -12,7 +13,8 @@ mod zmq_option;
 
 pub(crate) use clock::{Usage, iso_now, now_ns, usage};
 pub use directories::DirectoryError;
-pub(crate) use directories::runtime_dir;
+pub(crate) use directories::{runtime_dir, short_hash};
+pub(crate) use lock::{FileLock, TakeError};
 pub(crate) use memory::{SharedWords, memory_file};
 pub(crate) use process::{
     ChildEnd, GroupSignal, Process, close_other_descriptors, die_with_parent, has_parent, kill_own_group,

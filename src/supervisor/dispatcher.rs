@@ -1,6 +1,7 @@
 //! The dispatcher: takes one event after the other, and never waits for anything else.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,7 @@ pub(super) struct Parts {
     pub(super) info: SupervisorInfo,
     pub(super) config_dir: String,
     pub(super) endpoints: Endpoints,
+    pub(super) runtime_dir: PathBuf,
     pub(super) entries: Vec<Entry>,
     pub(super) spawner: Spawner,
     pub(super) link: Link,
@@ -242,7 +244,7 @@ impl Dispatcher {
         };
         match effect {
             Effect::Spawn => {
-                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints);
+                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, &self.parts.runtime_dir);
                 self.parts.spawner.order(job, entry.generation, spec);
             }
             Effect::Ask => {

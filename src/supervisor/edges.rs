@@ -110,13 +110,13 @@ mod tests {
 
     fn wrote(messages: u64) -> TallySnapshot {
         let set = SetTally { topics: vec!["store.A".into()], messages, sent_up_to: messages, ..SetTally::default() };
-        TallySnapshot { sets: vec![set], sources: Vec::new() }
+        TallySnapshot { sets: vec![set], ..TallySnapshot::default() }
     }
 
     fn read(messages: u64) -> TallySnapshot {
         let source =
             SourceTally { unique_id: "w".into(), messages, received_up_to: messages, ..SourceTally::default() };
-        TallySnapshot { sets: Vec::new(), sources: vec![source] }
+        TallySnapshot { sources: vec![source], ..TallySnapshot::default() }
     }
 
     fn edge(writer: &Book, reader: &Book) -> (Vec<Edge>, u64) {

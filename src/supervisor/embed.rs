@@ -11,12 +11,11 @@ use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
 use super::entry::Entry;
 use super::link::Link;
-use super::lock::{Lock, LockError};
 use crate::bus::{BusError, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
 use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
 use crate::job::JobTypes;
-use crate::os::{DirectoryError, runtime_dir};
+use crate::os::{DirectoryError, FileLock, TakeError, runtime_dir};
 use crate::telemetry::{ConfigWarned, JobExpected, Stopped};
 
 /// Mail that may wait before its senders do.
@@ -34,9 +33,22 @@ pub enum SupervisorError {
     /// The runtime directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// Another one runs.
-    #[error(transparent)]
-    Lock(#[from] LockError),
+    /// Another one of this id runs.
+    #[error("supervisor `{id}` already runs ({holder}); stop it, or choose another `info.supervisor_id`")]
+    Held {
+        /// Whose id it is.
+        id: String,
+        /// What the holder wrote: pid and start.
+        holder: String,
+    },
+    /// The lock file cannot be made or locked.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The bus cannot be opened.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -71,7 +83,8 @@ pub struct Supervisor {
     endpoints: Endpoints,
     listener: UnixListener,
     socket: PathBuf,
-    _lock: Lock,
+    runtime_dir: PathBuf,
+    _lock: FileLock,
 }
 
 impl std::fmt::Debug for Supervisor {
@@ -107,7 +120,7 @@ impl Supervisor {
     pub fn of(deployment: Deployment) -> Result<Self, SupervisorError> {
         let id = &deployment.supervisor.info.supervisor_id;
         let dir = runtime_dir(id)?;
-        let lock = Lock::take(&dir, id)?;
+        let lock = take_lock(&dir, id)?;
         let zmq = zmq::Context::new();
         let transport = match deployment.supervisor.bus.transport {
             config::Transport::Ipc => Transport::Ipc(dir.clone()),
@@ -133,6 +146,7 @@ impl Supervisor {
             endpoints,
             listener,
             socket,
+            runtime_dir: dir,
             _lock: lock,
         })
     }
@@ -193,6 +207,7 @@ impl Supervisor {
             info,
             config_dir: self.deployment.dir.display().to_string(),
             endpoints: self.endpoints,
+            runtime_dir: self.runtime_dir,
             entries: self.deployment.jobs.into_iter().map(Entry::new).collect(),
             spawner,
             link,
@@ -205,6 +220,14 @@ impl Supervisor {
         drop(self.proxies);
         Ok(outcome)
     }
+}
+
+fn take_lock(dir: &Path, id: &str) -> Result<FileLock, SupervisorError> {
+    let path = dir.join("supervisor.lock");
+    FileLock::take(&path).map_err(|error| match error {
+        TakeError::Held(holder) => SupervisorError::Held { id: id.into(), holder },
+        TakeError::System(source) => SupervisorError::Lock { path, source },
+    })
 }
 
 impl Handle {

@@ -1,5 +1,6 @@
 //! One job as the dispatcher holds it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::config::JobConfig;
 use crate::control::{JobStatus, Refusal, Reply, StateName};
 use crate::job::{JobSpec, Tally};
 use crate::message::{Count, JobStats, SupervisorInfo};
-use crate::os::{ChildEnd, Process, iso_now};
+use crate::os::{ChildEnd, Process, iso_now, short_hash};
 
 /// A ready job that was heard of within this time is alive.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ impl Entry {
     }
 
     /// A new start begins: what its process is told.
-    pub(super) fn begin_start(&mut self, info: &SupervisorInfo, endpoints: &Endpoints) -> JobSpec {
+    pub(super) fn begin_start(&mut self, info: &SupervisorInfo, endpoints: &Endpoints, runtime_dir: &Path) -> JobSpec {
         if self.generation > 0 {
             self.restarts = Count { count: self.restarts.count + 1, last_updated: Some(iso_now()) };
         }
@@ -107,6 +108,7 @@ impl Entry {
             supervisor: info.clone(),
             supervisor_pid: std::process::id(),
             endpoints: endpoints.clone(),
+            lock: runtime_dir.join(format!("job-{}.lock", short_hash(&self.config.unique_id))),
             verbosity: self.config.verbosity,
             topics_to_subscribe: self.config.topics_to_subscribe.clone(),
             settings: self.config.settings.clone(),

@@ -18,7 +18,6 @@ mod edges;
 mod embed;
 mod entry;
 mod link;
-mod lock;
 mod logs;
 mod phases;
 mod policy;
@@ -27,4 +26,3 @@ mod state;
 
 pub use crate::os::DirectoryError;
 pub use embed::{Handle, Supervisor, SupervisorError};
-pub use lock::LockError;
