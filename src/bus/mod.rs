@@ -12,9 +12,13 @@
 //! its control messages loses them. Each copy carries `ord`, its number among the copies to that topic, so the reader
 //! sees and counts every gap.
 //!
+//! Who has subscribed is known upstream, never behind data: so a job learns that its subscriptions stand from its own
+//! publisher, which hears of them by way of the proxy ([`Publisher::has_readers`]).
+//!
 //! Invariants: the bus names no job; it touches no tokio; one thread a socket at a time; a proxy ends within 100 ms of
 //! being told, whatever its readers do.
 
+mod contexts;
 mod endpoints;
 mod error;
 mod proxy;
@@ -22,6 +26,7 @@ mod publisher;
 mod subscriber;
 mod zap;
 
+pub(crate) use contexts::Contexts;
 pub(crate) use endpoints::{Endpoints, Transport};
 pub use error::BusError;
 pub(crate) use proxy::Proxies;

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::thread;
 
+use super::contexts::Contexts;
 use super::endpoints::{Curve, Endpoints, PlaneEndpoints, Transport};
 use super::error::BusError;
 use super::high_water;
@@ -25,7 +26,7 @@ const BATCH: usize = 256;
 pub(crate) struct Proxies {
     stop: Wake,
     threads: Vec<thread::JoinHandle<()>>,
-    _gate: Option<Gate>,
+    _gates: [Option<Gate>; 2],
 }
 
 impl Proxies {
@@ -33,28 +34,29 @@ impl Proxies {
     ///
     /// # Errors
     /// [`BusError`]: an address in use, no descriptors.
-    pub(crate) fn start(context: &zmq::Context, transport: &Transport) -> Result<(Self, Endpoints), BusError> {
+    pub(crate) fn start(contexts: &Contexts, transport: &Transport) -> Result<(Self, Endpoints), BusError> {
         let keys = match transport {
             Transport::Ipc(_) => None,
             Transport::Tcp => Some(Keys::new()?),
         };
         let allowed = keys.iter().map(|keys| keys.client.public_key).collect::<HashSet<_>>();
-        let gate = keys.is_some().then(|| Gate::open(context, allowed)).transpose()?;
+        let gate = |context| keys.is_some().then(|| Gate::open(context, allowed.clone())).transpose();
+        let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
-        let mut proxies = Self { stop, threads: Vec::new(), _gate: gate };
-        let control = proxies.bind(context, transport, keys.as_ref(), Plane::Control)?;
-        let data = proxies.bind(context, transport, keys.as_ref(), Plane::Data)?;
+        let mut proxies = Self { stop, threads: Vec::new(), _gates: gates };
+        let control = proxies.bind(contexts, transport, keys.as_ref(), Plane::Control)?;
+        let data = proxies.bind(contexts, transport, keys.as_ref(), Plane::Data)?;
         Ok((proxies, Endpoints { control, data, curve: keys.map(|keys| keys.of_jobs()) }))
     }
 
     fn bind(
         &mut self,
-        context: &zmq::Context,
+        contexts: &Contexts,
         transport: &Transport,
         keys: Option<&Keys>,
         plane: Plane,
     ) -> Result<PlaneEndpoints, BusError> {
-        let mut hub = Hub::new(context, plane, self.stop.clone())?;
+        let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone())?;
         for socket in [&hub.incoming, &hub.outgoing] {
             if let Some(keys) = keys {
                 keys.apply(socket).map_err(BusError::Socket)?;

@@ -1,18 +1,19 @@
 //! Publishing: to who subscribed, in order, waiting rather than losing.
 //!
-//! A publisher has one epoch. `seq` counts its messages, `ord` the copies a topic; both also count what was given up, so
-//! that the reader's gaps and the publisher's drops are the same number seen from two sides.
+//! A publisher has an epoch a plane, so that heartbeats do not count among data. `seq` counts its messages there, `ord` the
+//! copies a topic; both also count what was given up, so that the reader's gaps and the publisher's drops are the same
+//! number seen from two sides.
 //!
 //! Invariants: on one plane, `seq` rises in the order of sending; `publish` returns after its deadline at the latest, or
 //! soon after the stop bell; it never sends a part of a message.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 
+use super::contexts::Contexts;
 use super::endpoints::Endpoints;
 use super::error::BusError;
 use super::high_water;
@@ -22,8 +23,10 @@ use crate::os::{Wake, now_ns, set_xpub_nodrop};
 /// How long one attempt to send waits before deadline and bell are looked at, in milliseconds.
 const SEND_SLICE_MS: i32 = 20;
 
-/// How long what was published may take to leave this process when it ends, in milliseconds.
-const LINGER_MS: i32 = 5000;
+/// How long what was published may take to leave this process when it ends, in milliseconds: data as long as its readers
+/// need, unless the process gives up before.
+const DATA_LINGER_MS: i32 = -1;
+const CONTROL_LINGER_MS: i32 = 1000;
 
 /// Topics whose copies are numbered one by one; the rest of a flood of names shares no number and forgets the oldest.
 const MAX_TOPICS: usize = 4096;
@@ -46,12 +49,16 @@ pub enum PublishError {
     Deadline {
         /// The topic that had none.
         topic: Topic,
+        /// What had been sent to other topics before.
+        sent: Option<Tracked>,
     },
     /// The job is to stop, and the readers had no room.
     #[error("stopped while waiting for room for {topic}")]
     Stopping {
         /// The topic that had none.
         topic: Topic,
+        /// What had been sent to other topics before.
+        sent: Option<Tracked>,
     },
     /// The body cannot be written.
     #[error(transparent)]
@@ -66,23 +73,35 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// With what had been sent to other topics before.
+    fn after(self, tracked: Tracked) -> Self {
+        let sent = (tracked.routed > 0).then_some(tracked);
+        match self {
+            Self::Deadline { topic, .. } => Self::Deadline { topic, sent },
+            Self::Stopping { topic, .. } => Self::Stopping { topic, sent },
+            other => other,
+        }
+    }
+}
+
 /// What became of one published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tracked {
+pub struct Tracked {
     /// Its name.
-    pub(crate) id: MessageId,
+    pub id: MessageId,
+    /// Which plane carried it.
+    pub plane: Plane,
     /// To how many topics with readers it went; 0: nobody subscribed any.
-    pub(crate) routed: u32,
+    pub routed: u32,
     /// Envelope and payloads of all copies that were sent.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// One writer of the bus, for both planes; any thread may use it.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     origin: Origin,
-    epoch: u64,
-    seq: AtomicU64,
     control: Mutex<Option<Outlet>>,
     data: Mutex<Option<Outlet>>,
     stop: Wake,
@@ -94,20 +113,14 @@ impl Publisher {
     /// # Errors
     /// [`BusError`]: bad addresses or keys, no descriptors.
     pub(crate) fn connect(
-        context: &zmq::Context,
+        contexts: &Contexts,
         endpoints: &Endpoints,
         origin: Origin,
         stop: Wake,
     ) -> Result<Self, BusError> {
-        let outlet = |plane| Outlet::connect(context, endpoints, plane).map(|outlet| Mutex::new(Some(outlet)));
-        Ok(Self {
-            origin,
-            epoch: uuid::Uuid::new_v4().as_u64_pair().0,
-            seq: AtomicU64::new(0),
-            control: outlet(Plane::Control)?,
-            data: outlet(Plane::Data)?,
-            stop,
-        })
+        let outlet =
+            |plane| Outlet::connect(contexts.of(plane), endpoints, plane).map(|outlet| Mutex::new(Some(outlet)));
+        Ok(Self { origin, control: outlet(Plane::Control)?, data: outlet(Plane::Data)?, stop })
     }
 
     /// Sends a message to every topic that has readers, one copy a topic. All topics must be of one plane.
@@ -121,28 +134,14 @@ impl Publisher {
         deadline: Deadline,
     ) -> Result<Tracked, PublishError> {
         let plane = topics.first().map_or(Plane::Data, Topic::plane);
-        self.publish_on(plane, topics, message, deadline)
-    }
-
-    /// Sends on a plane whatever plane the topics would take.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    pub(crate) fn publish_on(
-        &self,
-        plane: Plane,
-        topics: &[Topic],
-        message: &Message,
-        deadline: Deadline,
-    ) -> Result<Tracked, PublishError> {
         let patience = Patience::new(deadline, &self.stop);
         let mut guard = self.lock(plane, &patience);
         let Some(outlet) = guard.as_mut().and_then(|guard| guard.as_mut()) else {
             return Err(patience.refusal(topics.first()));
         };
-        let id = MessageId { epoch: self.epoch, seq: self.seq.fetch_add(1, Ordering::Relaxed) };
+        let id = outlet.next_id();
         outlet.take_subscriptions();
-        let mut tracked = Tracked { id, routed: 0, bytes: 0 };
+        let mut tracked = Tracked { id, plane, routed: 0, bytes: 0 };
         let mut encoded = None;
         for topic in topics {
             if !outlet.has_readers(topic) {
@@ -152,17 +151,30 @@ impl Publisher {
                 Some(encoded) => encoded,
                 None => encoded.insert(message.encode(id, now_ns(), &self.origin)?),
             };
-            tracked.bytes += outlet.send(topic, encoded, &message.payloads, &patience)?;
+            match outlet.send(topic, encoded, &message.payloads, &patience) {
+                Ok(bytes) => tracked.bytes += bytes,
+                Err(error) => return Err(error.after(tracked)),
+            }
             tracked.routed += 1;
         }
         Ok(tracked)
     }
 
-    /// Closes the sockets: what was published still leaves, what comes now is refused.
-    pub(crate) fn close(&self) {
-        for plane in [Plane::Control, Plane::Data] {
-            self.outlet(plane).lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+    /// Whether this publisher has heard, by way of the proxy, that somebody subscribed a topic. It does not
+    /// wait: `false` also while another thread publishes. It keeps the view of the subscriptions fresh where a job
+    /// publishes seldom.
+    pub(crate) fn has_readers(&self, plane: Plane, topic: &Topic) -> bool {
+        let mut outlet = self.outlet(plane).try_lock();
+        outlet.as_mut().and_then(|outlet| outlet.as_mut()).is_some_and(|outlet| {
+            outlet.take_subscriptions();
+            outlet.has_readers(topic)
+        })
+    }
+
+    /// Closes the socket of a plane: what was published still leaves, and its context waits for that; what comes now is
+    /// refused.
+    pub(crate) fn close(&self, plane: Plane) {
+        self.outlet(plane).lock().take();
     }
 
     fn outlet(&self, plane: Plane) -> &Mutex<Option<Outlet>> {
@@ -175,13 +187,10 @@ impl Publisher {
     /// The outlet of a plane, once no other thread of this process uses it.
     fn lock(&self, plane: Plane, patience: &Patience<'_>) -> Option<MutexGuard<'_, Option<Outlet>>> {
         let outlet = self.outlet(plane);
-        loop {
-            match outlet.try_lock() {
-                Ok(guard) => return Some(guard),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if patience.is_over() => return None,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_micros(50)),
-            }
+        match patience.until {
+            Some(until) => outlet.try_lock_until(until),
+            // Whoever has it gives it up soon after the bell.
+            None => Some(outlet.lock()),
         }
     }
 }
@@ -208,8 +217,8 @@ impl<'a> Patience<'a> {
     fn refusal(&self, topic: Option<&Topic>) -> PublishError {
         let topic = topic.cloned().unwrap_or_else(|| Topic::broadcast(""));
         match self.stop.has_rung() {
-            true => PublishError::Stopping { topic },
-            false => PublishError::Deadline { topic },
+            true => PublishError::Stopping { topic, sent: None },
+            false => PublishError::Deadline { topic, sent: None },
         }
     }
 }
@@ -217,6 +226,8 @@ impl<'a> Patience<'a> {
 /// The socket of one plane, and who listens to it.
 struct Outlet {
     socket: zmq::Socket,
+    epoch: u64,
+    seq: u64,
     subscriptions: Vec<String>,
     ords: HashMap<Topic, u64>,
 }
@@ -232,8 +243,9 @@ impl Outlet {
         let mut socket = context.socket(zmq::XPUB).map_err(BusError::Socket)?;
         let options = || {
             socket.set_sndhwm(high_water(plane))?;
-            socket.set_linger(LINGER_MS)?;
-            socket.set_sndtimeo(if plane == Plane::Data { SEND_SLICE_MS } else { 0 })?;
+            let is_data = plane == Plane::Data;
+            socket.set_linger(if is_data { DATA_LINGER_MS } else { CONTROL_LINGER_MS })?;
+            socket.set_sndtimeo(if is_data { SEND_SLICE_MS } else { 0 })?;
             endpoints.curve.as_ref().map_or(Ok(()), |curve| curve.apply(&socket))
         };
         options().map_err(BusError::Socket)?;
@@ -242,7 +254,14 @@ impl Outlet {
         }
         let address = &endpoints.plane(plane).publish;
         socket.connect(address).map_err(|source| BusError::Address { address: address.clone(), source })?;
-        Ok(Self { socket, subscriptions: Vec::new(), ords: HashMap::new() })
+        let epoch = uuid::Uuid::new_v4().as_u64_pair().0;
+        Ok(Self { socket, epoch, seq: 0, subscriptions: Vec::new(), ords: HashMap::new() })
+    }
+
+    fn next_id(&mut self) -> MessageId {
+        let id = MessageId { epoch: self.epoch, seq: self.seq };
+        self.seq += 1;
+        id
     }
 
     /// Reads who has subscribed and unsubscribed: a byte 1 or 0, then the topic.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::contexts::Contexts;
 use super::endpoints::Endpoints;
 use super::error::BusError;
 use super::high_water;
@@ -44,6 +45,8 @@ impl Delivery {
 pub(crate) struct Arrival {
     /// The message.
     pub(crate) delivery: Delivery,
+    /// Which plane carried it.
+    pub(crate) plane: Plane,
     /// How many copies to its topic are missing right before it.
     pub(crate) missing: u64,
 }
@@ -59,10 +62,9 @@ pub(crate) struct SubscriberCounts {
 
 /// A reader of both planes; one thread at a time.
 pub(crate) struct Subscriber {
-    control: Intake,
-    data: Intake,
+    intakes: Vec<Intake>,
     counts: SubscriberCounts,
-    turn: Plane,
+    turn: usize,
 }
 
 impl std::fmt::Debug for Subscriber {
@@ -72,17 +74,13 @@ impl std::fmt::Debug for Subscriber {
 }
 
 impl Subscriber {
-    /// Connects to the proxies; hears nothing yet.
+    /// Connects to the proxies of these planes; hears nothing yet.
     ///
     /// # Errors
     /// [`BusError`]: bad addresses or keys, no descriptors.
-    pub(crate) fn connect(context: &zmq::Context, endpoints: &Endpoints) -> Result<Self, BusError> {
-        Ok(Self {
-            control: Intake::connect(context, endpoints, Plane::Control)?,
-            data: Intake::connect(context, endpoints, Plane::Data)?,
-            counts: SubscriberCounts::default(),
-            turn: Plane::Control,
-        })
+    pub(crate) fn connect(contexts: &Contexts, endpoints: &Endpoints, planes: &[Plane]) -> Result<Self, BusError> {
+        let intakes = planes.iter().map(|&plane| Intake::connect(contexts.of(plane), endpoints, plane));
+        Ok(Self { intakes: intakes.collect::<Result<_, _>>()?, counts: SubscriberCounts::default(), turn: 0 })
     }
 
     /// Hears a topic from now on, on the plane that carries it.
@@ -96,9 +94,9 @@ impl Subscriber {
     /// Hears a topic on a plane, whatever plane it would take.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// What libzmq says; `EINVAL` for a plane that was not connected.
     pub(crate) fn subscribe_on(&mut self, plane: Plane, topic: &Topic) -> Result<(), BusError> {
-        let intake = self.intake(plane);
+        let intake = self.intake(plane)?;
         intake.tell(true, topic)?;
         intake.topics.push(topic.clone());
         Ok(())
@@ -109,7 +107,7 @@ impl Subscriber {
     /// # Errors
     /// What libzmq says.
     pub(crate) fn unsubscribe_on(&mut self, plane: Plane, topic: &Topic, keep: bool) -> Result<(), BusError> {
-        let intake = self.intake(plane);
+        let intake = self.intake(plane)?;
         intake.tell(false, topic)?;
         if !keep {
             intake.topics.retain(|known| known != topic);
@@ -119,9 +117,7 @@ impl Subscriber {
 
     /// What is subscribed.
     pub(crate) fn topics(&self) -> impl Iterator<Item = (Plane, &Topic)> {
-        [&self.control, &self.data]
-            .into_iter()
-            .flat_map(|intake| intake.topics.iter().map(|topic| (intake.plane, topic)))
+        self.intakes.iter().flat_map(|intake| intake.topics.iter().map(|topic| (intake.plane, topic)))
     }
 
     /// What had to be passed over so far.
@@ -143,11 +139,9 @@ impl Subscriber {
             if left == Some(Duration::ZERO) || bell.has_rung() {
                 return Ok(None);
             }
-            let mut items = [
-                self.control.socket.as_poll_item(zmq::POLLIN),
-                self.data.socket.as_poll_item(zmq::POLLIN),
-                zmq::PollItem::from_fd(bell.raw_fd(), zmq::POLLIN),
-            ];
+            let sockets = self.intakes.iter().map(|intake| intake.socket.as_poll_item(zmq::POLLIN));
+            let bell_item = zmq::PollItem::from_fd(bell.raw_fd(), zmq::POLLIN);
+            let mut items: Vec<_> = sockets.chain([bell_item]).collect();
             // Rounded up, so that a last fraction of a millisecond does not become a busy loop.
             let timeout = left.map_or(-1, |left| i64::try_from(left.as_millis()).map_or(-1, |ms| ms.saturating_add(1)));
             match zmq::poll(&mut items, timeout) {
@@ -162,27 +156,18 @@ impl Subscriber {
     /// # Errors
     /// What libzmq says of a broken context.
     pub(crate) fn next_now(&mut self) -> Result<Option<Arrival>, BusError> {
-        for _ in 0..2 {
-            self.turn = match self.turn {
-                Plane::Control => Plane::Data,
-                Plane::Data => Plane::Control,
-            };
-            let intake = match self.turn {
-                Plane::Control => &mut self.control,
-                Plane::Data => &mut self.data,
-            };
-            if let Some(arrival) = intake.next_now(&mut self.counts)? {
+        for _ in 0..self.intakes.len() {
+            self.turn = (self.turn + 1) % self.intakes.len();
+            if let Some(arrival) = self.intakes[self.turn].next_now(&mut self.counts)? {
                 return Ok(Some(arrival));
             }
         }
         Ok(None)
     }
 
-    fn intake(&mut self, plane: Plane) -> &mut Intake {
-        match plane {
-            Plane::Control => &mut self.control,
-            Plane::Data => &mut self.data,
-        }
+    fn intake(&mut self, plane: Plane) -> Result<&mut Intake, BusError> {
+        let intake = self.intakes.iter_mut().find(|intake| intake.plane == plane);
+        intake.ok_or(BusError::Socket(zmq::Error::EINVAL))
     }
 }
 
@@ -235,7 +220,7 @@ impl Intake {
             let (missing, is_new) = self.note(&delivery);
             counts.missing += missing;
             if is_new {
-                return Ok(Some(Arrival { delivery, missing }));
+                return Ok(Some(Arrival { delivery, plane: self.plane, missing }));
             }
         }
         Ok(None)

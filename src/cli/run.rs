@@ -6,7 +6,7 @@ use super::CliError;
 use super::args::Target;
 use crate::config;
 use crate::job::JobTypes;
-use crate::os::spawn_signal_thread;
+use crate::os::{block_stop_signals, spawn_signal_thread};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::log_to_console;
 
@@ -16,6 +16,7 @@ pub(super) fn run(target: &Target, types: &JobTypes) -> Result<ExitCode, CliErro
             "--id names a running supervisor; to start one, give its folder with --config".into(),
         ));
     }
+    block_stop_signals();
     let deployment = config::load(&target.config, &types.catalog())?;
     let log = log_to_console(deployment.supervisor.verbosity);
     let supervisor = Supervisor::of(deployment)?.with_lost_lines(log.dropped_lines());

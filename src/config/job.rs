@@ -30,13 +30,14 @@ pub struct JobKeys {
     /// Name of the job for the machine, unique among all jobs that meet. Without it: made from the supervisor's id
     /// and the name of the file, so that it stays the same after every restart.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub daq_job_unique_id: Option<String>,
     /// Payloads go through shared memory where that is possible.
     #[serde(default = "yes")]
     pub use_shm_when_possible: bool,
     /// Topics that the job receives, besides those that its type asks for.
     #[serde(default)]
+    #[schemars(inner(length(min = 1, max = 255)))]
     pub topics_to_subscribe: Vec<String>,
     /// How the supervisor looks after the job.
     #[serde(default)]

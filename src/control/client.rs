@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -12,6 +13,9 @@ use super::local::socket_path;
 use super::status::Status;
 use super::wire::call_line;
 use crate::os::{DirectoryError, runtime_dir};
+
+/// How long a question may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a supervisor did not do what it was asked.
 #[derive(Debug, Error)]
@@ -36,6 +40,9 @@ pub enum ClientError {
     /// It answered something that this version does not know.
     #[error("the supervisor answered what this version does not understand")]
     Answer(#[source] serde_json::Error),
+    /// It did not answer in time: it is stopped, or very busy.
+    #[error("the supervisor does not answer; is it stopped?")]
+    Silent,
     /// It refused.
     #[error("{0}")]
     Refused(String),
@@ -99,18 +106,23 @@ impl Client {
     fn exchange(&mut self, command: &Command) -> Result<Value, ClientError> {
         let id = self.next_id;
         self.next_id += 2;
+        // An order takes as long as the job does; a question is answered at once.
+        let patience = matches!(command, Command::Status | Command::Logs { .. }).then_some(ANSWER_WITHIN);
         let fail = |path: &PathBuf, source| ClientError::Connection { path: path.clone(), source };
         let line = call_line(id, command);
+        self.stream.get_ref().set_read_timeout(patience).map_err(|error| fail(&self.path, error))?;
         self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| fail(&self.path, error))?;
         loop {
             let mut line = String::new();
             match self.stream.read_line(&mut line) {
                 Ok(0) => return Err(fail(&self.path, io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ClientError::Silent),
                 Err(error) => return Err(fail(&self.path, error)),
             }
             let answer: Value = serde_json::from_str(&line).map_err(ClientError::Answer)?;
-            if answer["id"] == id && answer["finished"] == true {
+            let is_for_all = answer["id"].is_null() && answer["failed"] == true;
+            if is_for_all || answer["id"] == id && answer["finished"] == true {
                 return Ok(answer);
             }
         }

@@ -50,10 +50,14 @@ pub(crate) fn serve(listener: UnixListener, desk: Desk) -> io::Result<JoinHandle
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     Ok(tokio::spawn(async move {
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             // An error here is one of a client that has gone, or a shortage of descriptors that passes.
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                let refusal = failure_line(&serde_json::Value::Null, "Busy", "too many clients at a time");
+                stream.try_write(refusal.as_bytes()).ok();
                 continue;
             };
             let is_ours = stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid()));

@@ -1,13 +1,13 @@
 //! What a job holds of the world while it runs.
 //!
-//! Opening it is the ready handshake. Every subscription is confirmed by a round trip: the job subscribes its topics,
-//! last a topic that only it knows, and publishes there until it hears itself, on both planes. Subscriptions of one
-//! socket are handled in order, so the earlier ones stand by then; and as its own publishers passed the message on, they
-//! have heard of every subscription that stood before. So the first message of a source finds the stores that were ready
-//! before it.
+//! Opening it is the ready handshake. Subscriptions are confirmed by a round trip through the proxies: the job subscribes
+//! its topics, last a name that only it knows, and waits until its own publisher has heard of that subscription, on both
+//! planes. Subscriptions of one socket are handled in their order, so the earlier ones stand by then; and its publisher
+//! has heard of every subscription that stood before. So the first message of a source finds the stores that were ready
+//! before it. Subscriptions travel against the stream: a reader that holds up the data holds up no handshake.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
@@ -16,12 +16,12 @@ use super::publisher::Publisher;
 use super::spec::JobSpec;
 use super::tally::Tally;
 use super::types::JobError;
-use crate::bus::{self, BusError, Deadline, Subscriber};
-use crate::message::{Body, Heartbeat, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Probe, Severity, Topic};
+use crate::bus::{self, Contexts, Deadline, Subscriber};
+use crate::message::{Body, Heartbeat, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Severity, Topic};
 use crate::os::Wake;
 
-/// How often the probe is repeated until it comes back.
-const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// How often the publisher is asked whether it has heard.
+const CONFIRM_POLL: Duration = Duration::from_millis(1);
 
 /// A job's publisher, inbox, identity and stop; clones are the same.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ struct Inner {
     inbox: Inbox,
     stop: Wake,
     progress: AtomicU64,
+    is_ready: AtomicBool,
     latencies: Arc<Latencies>,
     tally: Arc<Tally>,
     topics: Vec<Topic>,
@@ -45,20 +46,15 @@ pub(super) struct Parts {
     pub(super) spec: JobSpec,
     pub(super) tally: Tally,
     pub(super) stop: Wake,
-    /// Topics that the job's type subscribes.
-    pub(super) topics: Vec<Topic>,
     pub(super) backends: std::collections::BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 impl Context {
     /// Connects to the bus, and waits until all subscriptions stand.
-    pub(super) fn open(zmq: &zmq::Context, parts: Parts) -> Result<Self, JobError> {
-        let Parts { spec, tally, stop, mut topics, backends } = parts;
-        for name in &spec.topics_to_subscribe {
-            let named =
-                Topic::named(name).map_err(|error| JobError::Config(format!("topics_to_subscribe: {error}")))?;
-            topics.push(named);
-        }
+    pub(super) fn open(contexts: &Contexts, parts: Parts) -> Result<Self, JobError> {
+        let Parts { spec, tally, stop, backends } = parts;
+        let topics = spec.topics.iter().map(|name| Topic::named(name)).collect::<Result<Vec<_>, _>>();
+        let topics = topics.map_err(|error| JobError::Config(format!("topics_to_subscribe: {error}")))?;
         let origin = Origin {
             supervisor_id: spec.supervisor.supervisor_id.clone(),
             supervisor_tags: spec.supervisor.supervisor_tags.clone(),
@@ -66,15 +62,26 @@ impl Context {
             unique_id: spec.unique_id.clone(),
             instance_id: spec.instance_id.clone(),
         };
-        let bus = bus::Publisher::connect(zmq, &spec.endpoints, origin, stop.clone())?;
-        let mut subscriber = Subscriber::connect(zmq, &spec.endpoints)?;
+        let bus = bus::Publisher::connect(contexts, &spec.endpoints, origin, stop.clone())?;
+        let planes = [Plane::Control, Plane::Data];
+        let mut subscriber = Subscriber::connect(contexts, &spec.endpoints, &planes)?;
         topics.iter().try_for_each(|topic| subscriber.subscribe(topic))?;
-        confirm(&bus, &mut subscriber, &Topic::probe(&spec.instance_id), &stop)?;
+        confirm(&bus, &mut subscriber, &planes, &Topic::probe(&spec.instance_id, "inbox"), &stop)?;
         let (tally, latencies) = (Arc::new(tally), Arc::new(Latencies::new()));
         let supervisor_id = spec.supervisor.supervisor_id.clone();
         let publisher = Publisher::new(bus, tally.clone(), supervisor_id, backends);
-        let inbox = Inbox::new(subscriber, tally.clone(), latencies.clone(), stop.clone());
-        let inner = Inner { spec, publisher, inbox, stop, progress: AtomicU64::new(0), latencies, tally, topics };
+        let inbox = Inbox::new(subscriber, tally.clone(), latencies.clone(), stop.clone())?;
+        let inner = Inner {
+            spec,
+            publisher,
+            inbox,
+            stop,
+            progress: AtomicU64::new(0),
+            is_ready: AtomicBool::new(false),
+            latencies,
+            tally,
+            topics,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -135,6 +142,7 @@ impl Context {
 
     /// Tells the supervisor that the job takes messages from now on.
     pub(super) fn ready(&self) -> Result<(), JobError> {
+        self.0.is_ready.store(true, Ordering::Relaxed);
         self.report(&JobReady {})
     }
 
@@ -155,7 +163,10 @@ impl Context {
 
     pub(super) fn heartbeat(&self, next: Duration) -> Result<(), JobError> {
         let next_in_ms = u64::try_from(next.as_millis()).unwrap_or(u64::MAX);
-        self.report(&Heartbeat { next_in_ms, progress: self.0.progress.load(Ordering::Relaxed) })
+        // An idle publisher would never read who subscribes; asking reads it.
+        self.bus().has_readers(Plane::Data, &Topic::broadcast(self.supervisor_id()));
+        let progress = self.0.progress.load(Ordering::Relaxed);
+        self.report(&Heartbeat { next_in_ms, progress, is_ready: self.0.is_ready.load(Ordering::Relaxed) })
     }
 
     /// To the supervisor, past the tally: it counts what the job does, not what the SDK says.
@@ -165,8 +176,12 @@ impl Context {
 
     pub(super) fn send_uncounted<B: Body>(&self, topic: &Topic, body: &B) -> Result<(), JobError> {
         let message = Message::of(body).map_err(bus::PublishError::Encode)?;
-        self.0.publisher.bus().publish(std::slice::from_ref(topic), &message, Deadline::Stop)?;
+        self.bus().publish(std::slice::from_ref(topic), &message, Deadline::Stop)?;
         Ok(())
+    }
+
+    pub(super) fn bus(&self) -> &bus::Publisher {
+        self.0.publisher.bus()
     }
 
     pub(super) fn spec(&self) -> &JobSpec {
@@ -185,34 +200,30 @@ impl Context {
         &self.0.latencies
     }
 
-    /// Closes all sockets; what was published still leaves. Threads that still hold the context get errors.
-    pub(super) fn close(&self) {
-        self.0.stop.ring();
+    /// Closes the sockets of the data plane; what was published still leaves. Threads that still hold the context get
+    /// errors.
+    pub(super) fn close_data(&self) {
         self.0.inbox.close();
-        self.0.publisher.bus().close();
+        self.bus().close(Plane::Data);
     }
 }
 
-/// Publishes to itself until it hears itself, on both planes.
-fn confirm(bus: &bus::Publisher, subscriber: &mut Subscriber, probe: &Topic, stop: &Wake) -> Result<(), JobError> {
-    let planes = [Plane::Control, Plane::Data];
-    planes.iter().try_for_each(|plane| subscriber.subscribe_on(*plane, probe))?;
-    let message = Message::of(&Probe {}).map_err(bus::PublishError::Encode)?;
-    for plane in planes {
-        while !heard(subscriber, probe)? {
-            if stop.has_rung() {
+/// Waits until a subscriber's topics stand: until the publisher hears of the one that it subscribes last.
+pub(super) fn confirm(
+    bus: &bus::Publisher,
+    subscriber: &mut Subscriber,
+    planes: &[Plane],
+    probe: &Topic,
+    stop: &Wake,
+) -> Result<(), JobError> {
+    for &plane in planes {
+        subscriber.subscribe_on(plane, probe)?;
+        while !bus.has_readers(plane, probe) {
+            if stop.wait(CONFIRM_POLL) {
                 return Err(JobError::Stopping);
             }
-            bus.publish_on(plane, std::slice::from_ref(probe), &message, Deadline::Stop)?;
         }
-        // The other copies of this probe that are still under way are passed over from here on.
         subscriber.unsubscribe_on(plane, probe, false)?;
     }
     Ok(())
-}
-
-/// Whether the probe came back. Anything else that comes here came before the job was ready, so it is not its.
-fn heard(subscriber: &mut Subscriber, probe: &Topic) -> Result<bool, BusError> {
-    let silent = Wake::new().map_err(BusError::System)?;
-    Ok(subscriber.next(PROBE_EVERY, &silent)?.is_some_and(|arrival| arrival.delivery.topic == *probe))
 }

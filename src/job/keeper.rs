@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::context::Context;
+use super::context::{Context, confirm};
 use super::measures::Reporter;
 use super::types::JobError;
-use crate::bus::{BusError, Subscriber};
-use crate::message::{StatsReport, Stop, Topic};
+use crate::bus::{BusError, Contexts, Subscriber};
+use crate::message::{Plane, StatsReport, Stop, Topic};
 use crate::os::Wake;
 
 /// Heartbeat and statistics come this often.
@@ -22,10 +22,13 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts the thread; from when this returns, a stop is heard.
-    pub(super) fn start(zmq: &zmq::Context, cx: Context) -> Result<Self, JobError> {
-        let mut orders = Subscriber::connect(zmq, &cx.spec().endpoints)?;
+    pub(super) fn start(contexts: &Contexts, cx: Context) -> Result<Self, JobError> {
+        let planes = [Plane::Control];
+        let mut orders = Subscriber::connect(contexts, &cx.spec().endpoints, &planes)?;
         orders.subscribe(&Topic::broadcast(cx.supervisor_id()))?;
         orders.subscribe(&Topic::job(cx.unique_id()))?;
+        let probe = Topic::probe(&cx.spec().instance_id, "keeper");
+        confirm(cx.bus(), &mut orders, &planes, &probe, cx.stop_bell())?;
         let end = Wake::new().map_err(BusError::System)?;
         let bell = end.clone();
         let thread = thread::Builder::new()

@@ -65,14 +65,17 @@ impl Reporter {
     /// The figures of now.
     pub(super) fn report(&mut self, tally: &Tally, latencies: &Latencies, frames_refused: u64) -> JobStats {
         let counts = tally.read();
-        let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).sum::<u64>();
-        let sum_sources = |of: fn(&SourceTally) -> u64| counts.sources.iter().map(of).sum::<u64>();
+        let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).fold(0, u64::saturating_add);
+        let sum_sources = |of: fn(&SourceTally) -> u64| counts.sources.iter().map(of).fold(0, u64::saturating_add);
         self.last = JobStats {
-            message_in_stats: rise(&self.last.message_in_stats, sum_sources(|source| source.messages)),
+            message_in_stats: rise(
+                &self.last.message_in_stats,
+                sum_sources(|source| source.messages).saturating_add(counts.control_messages),
+            ),
             message_out_stats: rise(&self.last.message_out_stats, sum_sets(|set| set.messages)),
             latency_stats: latencies.take().unwrap_or(self.last.latency_stats),
             resource_stats: self.resources(),
-            message_in_bytes: sum_sources(|source| source.bytes),
+            message_in_bytes: sum_sources(|source| source.bytes).saturating_add(counts.control_bytes),
             message_out_bytes: sum_sets(|set| set.bytes),
             message_in_missing: sum_sources(|source| source.missing),
             message_in_refused: counts.refused,

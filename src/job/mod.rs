@@ -64,8 +64,8 @@ pub use types::{Job, JobError, JobType, JobTypes};
 pub(crate) use process::{EXIT_CONFIG, run as run_process};
 pub(crate) use spec::JobSpec;
 #[cfg(test)]
-pub(crate) use tally::SetTally;
-pub(crate) use tally::{SourceTally, Tally, TallySnapshot};
+pub(crate) use tally::{SetTally, SourceTally};
+pub(crate) use tally::{Tally, TallySnapshot};
 
 pub use crate::bus::{BusError, Deadline, Delivery, PublishError};
 pub use crate::config::{Backend, Kind, Refusal};

@@ -9,8 +9,9 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
@@ -20,11 +21,11 @@ use super::log_line::MarkedLines;
 use super::spec::{JobSpec, SpecError};
 use super::tally::Tally;
 use super::types::{JobError, JobTypes};
-use crate::config::Kind;
-use crate::message::Topic;
+use crate::bus::Contexts;
+use crate::message::Plane;
 use crate::os::{
-    FileLock, TakeError, Wake, close_other_descriptors, die_with_parent, has_parent, kill_own_group, reset_signals,
-    spawn_signal_thread,
+    FileLock, TakeError, Wake, block_stop_signals, close_other_descriptors, die_with_parent, has_parent,
+    kill_own_group, reset_signals, spawn_signal_thread,
 };
 
 /// `EX_CONFIG` of sysexits.h.
@@ -33,12 +34,17 @@ pub(crate) const EXIT_CONFIG: u8 = 78;
 /// How long a job may live on after its supervisor has died.
 const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 
+/// How long messages may still leave once the job is to stop, and how often that is looked at.
+const LEAVE_AFTER_STOP: Duration = Duration::from_secs(6);
+const LEAVE_POLL: Duration = Duration::from_millis(20);
+
 /// How often a job looks whether its predecessor is gone.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Runs the job that descriptor 0 describes.
 pub(crate) fn run(types: &JobTypes) -> ExitCode {
     reset_signals();
+    block_stop_signals();
     close_other_descriptors();
     let (spec, tally) = match take_spec() {
         Ok(taken) => taken,
@@ -96,20 +102,43 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     hear_signals(stop.clone(), spec.supervisor_pid)
         .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
     let _lock = be_the_only_one(&spec, &stop)?;
-    let topics = own_topics(types, &spec);
     let settings = spec.settings.clone();
-    let zmq = zmq::Context::new();
-    let parts = Parts { spec, tally, stop, topics, backends: types.backends() };
-    let cx = Context::open(&zmq, parts)?;
-    let keeper = Keeper::start(&zmq, cx.clone())?;
+    let contexts = Contexts::new();
+    let parts = Parts { spec, tally, stop: stop.clone(), backends: types.backends() };
+    let cx = Context::open(&contexts, parts)?;
+    let keeper = Keeper::start(&contexts, cx.clone())?;
     cx.started()?;
     let result = (job_type.run)(settings, cx.clone());
+    cx.close_data();
+    let Contexts { control, data } = contexts;
+    let has_left = wait_until_left(data, &stop);
     keeper.end();
-    cx.close();
+    cx.bus().close(Plane::Control);
     drop(cx);
-    // The last handle on the context: returns when all that was published has left, or the linger time is over.
-    drop(zmq);
-    result
+    drop(control);
+    result.and(has_left)
+}
+
+/// Returns when all data that was published has left this process: the last handle on its context is dropped. The keeper
+/// goes on meanwhile. Once the job is to stop this takes no longer than the linger time.
+fn wait_until_left(data: zmq::Context, stop: &Wake) -> Result<(), JobError> {
+    let (done, left) = mpsc::channel();
+    let closer = thread::Builder::new().name("closer".into()).spawn(move || {
+        drop(data);
+        done.send(()).ok();
+    });
+    closer.map_err(|error| JobError::failed("the system refused a thread", error))?;
+    let mut give_up_at = None;
+    loop {
+        match left.recv_timeout(LEAVE_POLL) {
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if stop.has_rung() && Instant::now() > *give_up_at.get_or_insert(Instant::now() + LEAVE_AFTER_STOP) {
+            let context = "messages that were published could not leave: their readers have no room".into();
+            return Err(JobError::Failed { context, source: None });
+        }
+    }
 }
 
 /// Waits until no other process is this job. After the death of a supervisor its jobs live on for some seconds, or, if
@@ -134,17 +163,6 @@ fn be_the_only_one(spec: &JobSpec, stop: &Wake) -> Result<FileLock, JobError> {
                 }
             }
         }
-    }
-}
-
-/// A store subscribes what is meant for its type.
-fn own_topics(types: &JobTypes, spec: &JobSpec) -> Vec<Topic> {
-    let catalog = types.catalog();
-    match catalog.get(&spec.job_type) {
-        Some(found) if found.info.kind == Kind::Store => {
-            vec![Topic::store(&spec.job_type), Topic::store_of(&spec.supervisor.supervisor_id, &spec.job_type)]
-        }
-        _ => Vec::new(),
     }
 }
 

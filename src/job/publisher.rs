@@ -60,8 +60,10 @@ impl Publisher {
                 Ok(())
             }
             Err(error) => {
-                if matches!(error, PublishError::Deadline { .. }) {
+                if let PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. } = &error {
                     self.tally.dropped(topics);
+                    // Some of its readers have it all the same.
+                    sent.iter().for_each(|tracked| self.tally.published(topics, *tracked));
                 }
                 Err(error)
             }

@@ -37,8 +37,8 @@ pub(crate) struct JobSpec {
     pub(crate) lock: PathBuf,
     /// What the job logs.
     pub(crate) verbosity: Verbosity,
-    /// Topics beyond those that its type subscribes.
-    pub(crate) topics_to_subscribe: Vec<String>,
+    /// What it subscribes: its type's topics, and those of its config.
+    pub(crate) topics: Vec<String>,
     /// Its own keys.
     pub(crate) settings: serde_json::Value,
     /// Its configuration, as TOML text.

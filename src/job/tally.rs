@@ -3,10 +3,12 @@
 //! ```text
 //! word 0     magic                                            author of every word: the job
 //!      1     sets in use          2  sources in use
+//!      3     epoch of the data that the job publishes
 //!      4     messages that the job received and refused
+//!      5 6   messages and bytes that came on the control plane
 //!      8 …   64 sets × 8 words    a set = the topics to which one message goes
-//!            messages, bytes, last seq + 1, dropped, unrouted, text at, text length, 0
-//!    520 …   256 sources × 8      a source = a writer from which messages came, by its unique_id
+//!            messages, bytes, last seq + 1 on the data plane, dropped, unrouted, text at, text length, 0
+//!    520 …   256 sources × 8      a source = a writer from which data came, by its unique_id
 //!            messages, bytes, missing, epoch, last seq + 1, text at, text length, 0
 //!   2568 …   text: topics with newlines between, unique ids; padded to words
 //! ```
@@ -20,8 +22,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
 
-use crate::bus::Tracked;
-use crate::message::Topic;
+use crate::bus::{Arrival, Tracked};
+use crate::message::{MessageId, Plane, Topic};
 use crate::os::SharedWords;
 
 /// The size of the page, in bytes.
@@ -31,7 +33,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"ENRGTAL1");
 const WORDS: usize = 8192;
 const SETS_IN_USE: usize = 1;
 const SOURCES_IN_USE: usize = 2;
+const EPOCH: usize = 3;
 const REFUSED: usize = 4;
+const CONTROL_MESSAGES: usize = 5;
+const CONTROL_BYTES: usize = 6;
 const SETS: Block = Block { start: 8, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
@@ -94,8 +99,14 @@ pub(crate) struct SourceTally {
 pub(crate) struct TallySnapshot {
     /// What it published.
     pub(crate) sets: Vec<SetTally>,
-    /// What it received.
+    /// The epoch of the data that it publishes; 0 before the first message.
+    pub(crate) epoch: u64,
+    /// The data that it received.
     pub(crate) sources: Vec<SourceTally>,
+    /// Messages that it received on the control plane.
+    pub(crate) control_messages: u64,
+    /// Their bytes.
+    pub(crate) control_bytes: u64,
     /// What of it the job refused.
     pub(crate) refused: u64,
 }
@@ -135,10 +146,12 @@ impl Tally {
         let entry = self.set(topics);
         self.word(entry).fetch_add(1, Relaxed);
         self.word(entry + 1).fetch_add(tracked.bytes, Relaxed);
-        match tracked.routed {
-            0 => self.word(entry + 4).fetch_add(1, Relaxed),
-            _ => self.word(entry + 2).fetch_max(tracked.id.seq + 1, Relaxed),
-        };
+        if tracked.routed == 0 {
+            self.word(entry + 4).fetch_add(1, Relaxed);
+        } else if tracked.plane == Plane::Data {
+            self.word(EPOCH).store(tracked.id.epoch, Relaxed);
+            self.word(entry + 2).fetch_max(tracked.id.seq.saturating_add(1), Relaxed);
+        }
     }
 
     /// The job gave up a message.
@@ -147,15 +160,27 @@ impl Tally {
     }
 
     /// A message was handed to the job.
-    pub(crate) fn received(&self, unique_id: &str, epoch: u64, seq: u64, bytes: u64, missing: u64) {
+    pub(crate) fn received(&self, arrival: &Arrival) {
+        let bytes = arrival.delivery.size();
+        if arrival.plane == Plane::Control {
+            self.word(CONTROL_MESSAGES).fetch_add(1, Relaxed);
+            self.word(CONTROL_BYTES).fetch_add(bytes, Relaxed);
+            return;
+        }
+        let envelope = &arrival.delivery.envelope;
+        self.received_data(&envelope.src.unique_id, envelope.id, bytes, arrival.missing);
+    }
+
+    fn received_data(&self, unique_id: &str, id: MessageId, bytes: u64, missing: u64) {
         let entry = self.source(unique_id);
         self.word(entry).fetch_add(1, Relaxed);
         self.word(entry + 1).fetch_add(bytes, Relaxed);
         self.word(entry + 2).fetch_add(missing, Relaxed);
-        if self.word(entry + 3).swap(epoch, Relaxed) == epoch {
-            self.word(entry + 4).fetch_max(seq + 1, Relaxed);
+        let up_to = id.seq.saturating_add(1);
+        if self.word(entry + 3).swap(id.epoch, Relaxed) == id.epoch {
+            self.word(entry + 4).fetch_max(up_to, Relaxed);
         } else {
-            self.word(entry + 4).store(seq + 1, Relaxed);
+            self.word(entry + 4).store(up_to, Relaxed);
         }
     }
 
@@ -227,7 +252,14 @@ impl Tally {
             epoch: self.get(entry + 3),
             received_up_to: self.get(entry + 4),
         });
-        TallySnapshot { sets, sources, refused: self.get(REFUSED) }
+        TallySnapshot {
+            sets,
+            sources,
+            epoch: self.get(EPOCH),
+            refused: self.get(REFUSED),
+            control_messages: self.get(CONTROL_MESSAGES),
+            control_bytes: self.get(CONTROL_BYTES),
+        }
     }
 
     fn get(&self, at: usize) -> u64 {
@@ -261,7 +293,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::MessageId;
     use crate::os::memory_file;
 
     fn page() -> (File, Tally) {
@@ -271,7 +302,7 @@ mod tests {
     }
 
     fn tracked(seq: u64, routed: u32) -> Tracked {
-        Tracked { id: MessageId { epoch: 1, seq }, routed, bytes: 100 * u64::from(routed) }
+        Tracked { id: MessageId { epoch: 1, seq }, plane: Plane::Data, routed, bytes: 100 * u64::from(routed) }
     }
 
     #[test]
@@ -281,7 +312,7 @@ mod tests {
         tally.published(&topics, tracked(0, 2));
         tally.published(&topics, tracked(1, 0));
         tally.dropped(&topics);
-        tally.received("someone", 9, 41, 50, 2);
+        tally.received_data("someone", MessageId { epoch: 9, seq: 41 }, 50, 2);
 
         let seen = Tally::map(&file).unwrap().read();
 
@@ -301,7 +332,10 @@ mod tests {
             epoch: 9,
             received_up_to: 42,
         };
-        assert_eq!(seen, TallySnapshot { sets: vec![set], sources: vec![source], refused: 0 });
+        assert_eq!(
+            seen,
+            TallySnapshot { sets: vec![set], sources: vec![source], epoch: 1, ..TallySnapshot::default() }
+        );
     }
 
     #[test]

@@ -29,7 +29,6 @@ bodies!(
     Heartbeat,
     JobStarted,
     JobReady,
-    Probe,
     StatsReport,
     CombinedStats,
     CombinedRemoteStats,
@@ -60,6 +59,9 @@ pub struct Heartbeat {
     pub next_in_ms: u64,
     /// Rises whenever the job got something done.
     pub progress: u64,
+    /// The job takes messages.
+    #[serde(default)]
+    pub is_ready: bool,
 }
 
 /// Who a supervisor is.
@@ -67,7 +69,7 @@ pub struct Heartbeat {
 #[schemars(deny_unknown_fields)]
 pub struct SupervisorInfo {
     /// Name of this supervisor, unique among all that meet. Without a `supervisor.toml`: the host name.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub supervisor_id: String,
     /// Words that others may select it by.
     #[serde(default)]
@@ -101,10 +103,6 @@ pub struct JobStarted {
 /// A job takes messages from now on: its subscriptions went round through the proxies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobReady {}
-
-/// A job's message to itself, by which it learns that its subscriptions stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Probe {}
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -13,15 +13,16 @@
 //!   a5 65 70 6f 63 68  07                 "epoch"   7
 //!   a3 73 65 71      02                   "seq"     2
 //!   a3 73 72 63      80                   "src"     {} (every field of it has a default)
+//!   a7 70 61 79 6c 6f 61 64  90           "payload" []
 //!   a4 62 6f 64 79   81 a6 72 65 61 73 6f 6e a3 65 6f 74
 //!                                         "body"    {"reason": "eot"}
-//!   a7 70 61 79 6c 6f 61 64  90           "payload" []
 //!   a3 6f 72 64      cf 00 00 00 00 00 00 00 05
 //!                                         "ord"     5, always nine bytes and always last
 //! ```
 //!
-//! `run`, `tag`, `store_config` and `local` stand between `src` and `body` where a message has them. `ord` differs from
-//! copy to copy, so it is appended to what is encoded once ([`Encoded::copy`]).
+//! `run`, `tag`, `store_config` and `local` stand between `src` and `payload` where a message has them. The body is
+//! appended as the bytes that it was encoded to, and `ord`, which differs from copy to copy, to what is encoded once
+//! ([`Encoded::copy`]).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,11 @@ use super::store_config::StoreConfig;
 /// The version of the format that this module writes and reads.
 pub const FORMAT_VERSION: u8 = 1;
 
-/// The longest envelope that is looked at, in bytes.
+/// The longest envelope that is sent and looked at, in bytes.
 const MAX_ENVELOPE: usize = 16 << 20;
+
+/// What `ord` takes, in bytes.
+const ORD_LEN: usize = 13;
 
 /// Names a message for ever: a random number a start of a writer, and a count of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +77,8 @@ pub struct Origin {
 pub struct Message {
     /// Its type.
     pub kind: &'static str,
-    /// The fields of the type.
-    pub body: rmpv::Value,
+    /// The fields of the type, as MessagePack.
+    body: Vec<u8>,
     /// Run number, if a run is on.
     pub run: Option<u64>,
     /// Sorts what one producer sends into files or keys.
@@ -93,8 +97,7 @@ impl Message {
     /// # Errors
     /// [`EncodeError`] where the body has a map key or a value that MessagePack cannot hold.
     pub fn of<B: Body>(body: &B) -> Result<Self, EncodeError> {
-        let body = rmp_serde::to_vec_named(body).map_err(EncodeError)?;
-        let body = rmp_serde::from_slice(&body).unwrap_or_else(|_| unreachable!("what rmp-serde wrote is MessagePack"));
+        let body = rmp_serde::to_vec_named(body)?;
         Ok(Self { kind: B::TYPE, body, run: None, tag: None, store_config: None, local: false, payloads: Vec::new() })
     }
 
@@ -143,10 +146,14 @@ impl Message {
             tag: self.tag.as_deref(),
             store_config: self.store_config.as_ref(),
             local: self.local,
-            body: &self.body,
             payload: &payload,
         };
-        Ok(Encoded(rmp_serde::to_vec_named(&wire).map_err(EncodeError)?))
+        let mut encoded = Encoded(rmp_serde::to_vec_named(&wire)?);
+        encoded.append("body", &self.body);
+        match encoded.0.len() {
+            len if len + ORD_LEN > MAX_ENVELOPE => Err(EncodeError::TooLong(len)),
+            _ => Ok(encoded),
+        }
     }
 }
 
@@ -156,17 +163,23 @@ pub struct Encoded(Vec<u8>);
 
 impl Encoded {
     /// The envelope of one copy.
-    #[expect(clippy::missing_panics_doc, reason = "an envelope has at most 14 fields")]
     pub fn copy(&self, ord: u64) -> Vec<u8> {
-        const KEY: [u8; 5] = *b"\xa3ord\xcf";
-        let mut bytes = Vec::with_capacity(self.0.len() + KEY.len() + 8);
-        bytes.extend_from_slice(&self.0);
-        let head = bytes.first_mut().expect("an encoded map has a head");
-        assert!((0x80..0x8f).contains(head), "an envelope is a fixmap with room for one field more");
+        let mut copy = Self(Vec::with_capacity(self.0.len() + ORD_LEN));
+        copy.0.extend_from_slice(&self.0);
+        let mut value = [0xcf; 9];
+        value[1..].copy_from_slice(&ord.to_be_bytes());
+        copy.append("ord", &value);
+        copy.0
+    }
+
+    /// A field more. An envelope has at most 14 fields, so its head is one byte that has room.
+    fn append(&mut self, key: &str, value: &[u8]) {
+        let head = self.0.first_mut().expect("an encoded map has a head");
+        assert!((0x80..0x8f).contains(head), "an envelope has fewer than 15 fields");
         *head += 1;
-        bytes.extend_from_slice(&KEY);
-        bytes.extend_from_slice(&ord.to_be_bytes());
-        bytes
+        self.0.push(0xa0 | u8::try_from(key.len()).expect("keys of an envelope are short"));
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(value);
     }
 }
 
@@ -248,14 +261,23 @@ impl Envelope {
     }
 }
 
+/// By way of bytes: `rmpv`'s own conversion reads an enum in another form than `rmp-serde` writes it.
 fn typed<T: DeserializeOwned>(value: &rmpv::Value) -> Result<T, DecodeError> {
-    rmpv::ext::from_value(value.clone()).map_err(DecodeError::Body)
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).expect("a Vec takes all");
+    rmp_serde::from_slice(&bytes).map_err(DecodeError::Body)
 }
 
 /// Why a message could not be encoded.
 #[derive(Debug, Error)]
-#[error("the message cannot be written as MessagePack")]
-pub struct EncodeError(#[source] rmp_serde::encode::Error);
+pub enum EncodeError {
+    /// A body that MessagePack cannot hold.
+    #[error("the message cannot be written as MessagePack")]
+    Body(#[from] rmp_serde::encode::Error),
+    /// No reader would look at it.
+    #[error("an envelope of {0} bytes, at most {MAX_ENVELOPE} are allowed: large contents belong into a payload")]
+    TooLong(usize),
+}
 
 /// Why bytes are no message.
 #[derive(Debug, Error)]
@@ -277,7 +299,7 @@ pub enum DecodeError {
     Payloads,
     /// The body is not of its type.
     #[error("a body that does not fit its type")]
-    Body(#[source] rmpv::ext::Error),
+    Body(#[source] rmp_serde::decode::Error),
 }
 
 #[derive(Serialize)]
@@ -298,7 +320,6 @@ struct WireOut<'a> {
     store_config: Option<&'a StoreConfig>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     local: bool,
-    body: &'a rmpv::Value,
     payload: &'a [PayloadInfo],
 }
 
@@ -336,8 +357,11 @@ fn nil() -> rmpv::Value {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::body::{Stop, StoreRaw};
+    use serde_json::json;
+
+    use super::super::body::*;
     use super::super::payload::PayloadKind;
+    use super::super::stats::*;
     use super::*;
 
     /// The bytes drawn in this module's doc: of each line of the drawing, what stands before its first wide gap of text.
@@ -382,6 +406,60 @@ mod tests {
         assert!(envelope.body::<StoreRaw>().unwrap().is_ok());
         assert!(envelope.body::<Stop>().is_none());
         assert_eq!((envelope.store_config, envelope.src), (Some(stores), origin));
+    }
+
+    fn comes_back<B: Body + PartialEq + std::fmt::Debug>(body: B) {
+        let message = Message::of(&body).unwrap();
+        let bytes = message.encode(MessageId { epoch: 1, seq: 1 }, 0, &Origin::default()).unwrap().copy(0);
+
+        let back: B = Envelope::decode(&bytes).unwrap().body().unwrap().unwrap();
+
+        assert_eq!(back, body);
+    }
+
+    #[test]
+    fn every_message_type_comes_back_as_it_was() {
+        let info = SupervisorInfo { supervisor_id: "lab".into(), supervisor_tags: vec!["a".into()] };
+        let job = JobInfo {
+            daq_job_type: "T".into(),
+            unique_id: "u".into(),
+            instance_id: "i".into(),
+            config: "daq_job_type = \"T\"".into(),
+            subscribed_topics: vec!["store.T".into()],
+            supervisor_info: info,
+        };
+        let stats = JobStats { message_in_bytes: 1 << 60, is_alive: true, ..JobStats::default() };
+        let event = TraceEvent {
+            message_id: "00".into(),
+            message_type: "T".into(),
+            event_type: "sent".into(),
+            topics: vec!["a".into()],
+            timestamp: -1,
+            size_bytes: 3,
+            source_job: "j".into(),
+            source_supervisor: "s".into(),
+        };
+        comes_back(Stop { reason: "ü".into() });
+        comes_back(Heartbeat { next_in_ms: 1000, progress: u64::MAX, is_ready: true });
+        comes_back(JobStarted { info: job });
+        comes_back(JobReady {});
+        comes_back(StatsReport { stats: stats.clone() });
+        comes_back(CombinedStats { stats: [("lab".into(), [("j".into(), stats)].into())].into() });
+        comes_back(CombinedRemoteStats { stats: [("far".into(), RemoteStats::default())].into() });
+        comes_back(TraceReport { events: vec![event.clone()] });
+        comes_back(CombinedTraces { events: vec![event] });
+        for severity in [Severity::Info, Severity::Warning, Severity::Error] {
+            let alert_info = AlertInfo { message: "m".into(), severity };
+            comes_back(Alert { date: "d".into(), alert_info, originated_supervisor_id: "lab".into() });
+        }
+        comes_back(StoreTable { rows: 7 });
+        comes_back(StoreRaw {});
+        comes_back(StoreRecords { records: 9 });
+        comes_back(StoreTabular { keys: vec!["a".into()], data: vec![vec![json!(1)], vec![json!({"x": null})]] });
+        comes_back(RunStart { number: 3, run_type: "physics".into(), parameters: [("hv".into(), json!(1.5))].into() });
+        comes_back(RunStop { number: 3, reason: "done".into() });
+        comes_back(Request { id: 1, operation: json!({"do": "x"}), reply_topic: "t".into() });
+        comes_back(Response { id: 1, finished: true, failed: false, data: json!([1, "a"]) });
     }
 
     #[test]

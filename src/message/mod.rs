@@ -13,9 +13,8 @@ mod store_config;
 mod topic;
 
 pub use body::{
-    Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Probe, Request, Response,
-    RunStart, RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent,
-    TraceReport,
+    Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Request, Response, RunStart,
+    RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent, TraceReport,
 };
 pub use envelope::{DecodeError, EncodeError, Encoded, Envelope, FORMAT_VERSION, Message, MessageId, Origin};
 pub use payload::{

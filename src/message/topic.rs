@@ -1,8 +1,8 @@
 //! Topics: every name is made here, and here it is said which plane carries it and what a subscription matches.
 //!
 //! A name is a row of parts with dots between. A subscription matches the topic itself and what continues it after a
-//! dot. An id that contains a dot or a percent sign is escaped (`%2E`, `%25`), so that it is one part and `lab.1` never
-//! hears what is meant for `lab`.
+//! dot. Dots, percent signs and control characters of an id are escaped (`%2E`, `%25`), so that it is one part and `lab.1`
+//! never hears what is meant for `lab`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -73,9 +73,11 @@ impl Topic {
         Self(format!("daq_job.{}", part(unique_id)).into())
     }
 
-    /// From one start of a job to itself, by which it learns that its subscriptions stand.
-    pub fn probe(instance_id: &str) -> Self {
-        Self(format!("probe.{}", part(instance_id)).into())
+    /// A name that nobody publishes: whoever subscribes it last, and hears of that subscription as a publisher, knows
+    /// that its earlier ones stand. A proxy repeats subscriptions to a new publisher in the order of their bytes, so it
+    /// begins with one that comes after all others.
+    pub fn probe(instance_id: &str, of: &str) -> Self {
+        Self(format!("~probe.{}.{}", part(instance_id), part(of)).into())
     }
 
     /// To the stores of a type, on every supervisor.
@@ -144,10 +146,14 @@ pub fn covers(subscription: &str, topic: &str) -> bool {
 
 /// An id as one part of a name.
 fn part(id: &str) -> Cow<'_, str> {
-    match id.contains(['.', '%']) {
-        true => id.replace('%', "%25").replace('.', "%2E").into(),
-        false => id.into(),
+    let is_plain = |c: char| !matches!(c, '.' | '%') && !c.is_control();
+    if id.chars().all(is_plain) {
+        return id.into();
     }
+    id.chars()
+        .map(|c| if is_plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) })
+        .collect::<String>()
+        .into()
 }
 
 #[cfg(test)]
@@ -175,6 +181,7 @@ mod tests {
         let inner = Topic::stats("lab.1");
 
         assert_eq!(inner.as_str(), "stats.supervisor.lab%2E1");
+        assert_eq!(Topic::job("a%\nb").as_str(), "daq_job.a%25%0Ab");
         assert!(!covers(outer.as_str(), inner.as_str()));
     }
 

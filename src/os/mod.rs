@@ -18,7 +18,8 @@ pub(crate) use lock::{FileLock, TakeError};
 pub(crate) use memory::{SharedWords, memory_file};
 pub(crate) use process::{
     ChildEnd, GroupSignal, Process, close_other_descriptors, die_with_parent, has_parent, kill_own_group,
+    raise_descriptor_limit,
 };
-pub(crate) use signals::{reset_signals, spawn_signal_thread};
+pub(crate) use signals::{block_stop_signals, reset_signals, spawn_signal_thread};
 pub(crate) use wake::Wake;
 pub(crate) use zmq_option::set_xpub_nodrop;

@@ -8,13 +8,18 @@ use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpgrp, getppid, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpgrp, getppid, getrlimit, kill_process_group,
+    pidfd_open, setrlimit, waitid,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
+
+/// How often an end is looked for where it cannot be watched, for want of descriptors.
+const BLIND_POLL: Duration = Duration::from_millis(100);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,19 +96,22 @@ impl Process {
     /// signal 0. To be called on a tokio runtime.
     pub(crate) async fn ended(&self) -> ChildEnd {
         const UNKNOWN: ChildEnd = ChildEnd::Signal { signal: 0, core_dumped: false };
-        let Ok(fd) = self.fd.try_clone() else { return UNKNOWN };
-        // SAFETY: the `AsyncFd` owns this descriptor, and an `OwnedFd` keeps its number until it is dropped.
-        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-        let Ok(watched) = watched else { return UNKNOWN };
+        let watched = self.fd.try_clone().ok().and_then(|fd| {
+            // SAFETY: the `AsyncFd` owns this descriptor, and an `OwnedFd` keeps its number until it is dropped.
+            unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
+        });
         loop {
             match self.peek_end() {
                 Ok(Some(end)) => return end,
                 Ok(None) => {}
                 Err(_) => return UNKNOWN,
             }
-            match watched.readable().await {
-                Ok(mut guard) => guard.clear_ready(),
-                Err(_) => return UNKNOWN,
+            match &watched {
+                Some(watched) => match watched.readable().await {
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(_) => tokio::time::sleep(BLIND_POLL).await,
+                },
+                None => tokio::time::sleep(BLIND_POLL).await,
             }
         }
     }
@@ -181,6 +189,24 @@ pub(crate) fn close_other_descriptors() {
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
 }
 
+/// Raises this process's limit of descriptors as far as the system allows.
+///
+/// # Errors
+/// What is allowed, where that is less than needed.
+pub(crate) fn raise_descriptor_limit(needed: u64) -> Result<(), u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.unwrap_or(u64::MAX);
+    if allowed < needed {
+        return Err(allowed);
+    }
+    // As many as allowed, within reason: some programs close them all one by one.
+    let wanted = allowed.min(needed.max(65_536));
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).map_err(|_| allowed)?;
+    }
+    Ok(())
+}
+
 /// Kills this process and all of its group.
 pub(crate) fn kill_own_group() {
     kill_process_group(getpgrp(), Signal::KILL).ok();
@@ -200,7 +226,7 @@ mod tests {
     }
 
     fn wait_for_end(process: &Process) -> ChildEnd {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(process.ended())
     }
 

@@ -13,12 +13,27 @@ pub(crate) fn reset_signals() {
     // Rust's own start-up ignores SIGPIPE, and what the standard library writes relies on it.
     // SAFETY: SIG_IGN is a valid disposition for SIGPIPE.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    change_mask(libc::SIG_SETMASK, &[]);
+}
+
+/// Blocks SIGTERM and SIGINT in this thread and in those that it starts: only the thread of [`spawn_signal_thread`] takes
+/// them, and no system call elsewhere is interrupted.
+pub(crate) fn block_stop_signals() {
+    change_mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT]);
+}
+
+/// Changes the signal mask of this thread.
+fn change_mask(how: libc::c_int, signals: &[libc::c_int]) {
     // SAFETY: all zeros is a valid sigset_t, and sigemptyset makes it the empty one.
-    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `none` is a live sigset_t of this frame.
-    unsafe { libc::sigemptyset(&raw mut none) };
-    // SAFETY: `none` is initialised; no old set is asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a live sigset_t of this frame.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for &signal in signals {
+        // SAFETY: `set` is initialised, and the number is that of a signal.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: `set` is initialised; no old set is asked for.
+    unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
 /// Calls `heard` on a thread of its own at each SIGTERM or SIGINT.
@@ -28,6 +43,7 @@ pub(crate) fn reset_signals() {
 pub(crate) fn spawn_signal_thread(mut heard: impl FnMut(i32) + Send + 'static) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
+        change_mask(libc::SIG_UNBLOCK, &[libc::SIGTERM, libc::SIGINT]);
         for signal in signals.forever() {
             heard(signal);
         }

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe;
 
-use super::dispatcher::{JobEvent, Mail, Mailbox};
-use super::state::Event;
+use super::dispatcher::{Mail, Mailbox};
 use crate::job::{JobSpec, Tally};
 use crate::os::Process;
 
 /// How often the rest of a group is looked at after its leader has ended.
-const GROUP_POLL: Duration = Duration::from_millis(20);
+const GROUP_POLL: Duration = Duration::from_millis(10);
+const GROUP_POLL_MAX: Duration = Duration::from_millis(200);
 
 /// A job's process and what came with it.
 #[derive(Debug)]
@@ -95,17 +95,23 @@ fn spawn(executable: &Path, spec: &JobSpec) -> Result<Child, SpawnFailure> {
 /// Waits for the leader's end, then until its group is empty; reaps it and says how it ended.
 pub(super) async fn watch(job: usize, generation: u64, process: Arc<Process>, mailbox: Mailbox) {
     let end = process.ended().await;
-    let mut is_told = false;
-    while !process.group_members().is_empty() {
+    let (mut pause, mut empty, mut is_told) = (GROUP_POLL, 0, false);
+    // A process that forks while the list is read can be missed once.
+    while empty < 2 {
+        if process.group_members().is_empty() {
+            empty += 1;
+            continue;
+        }
+        empty = 0;
         if !is_told {
             is_told = true;
-            let event = JobEvent { job, generation, event: Event::LeaderEnded };
-            mailbox.send(Mail::Job(event)).await.ok();
+            mailbox.send(Mail::LeaderEnded { job, generation }).await.ok();
         }
-        tokio::time::sleep(GROUP_POLL).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(GROUP_POLL_MAX);
     }
     process.reap().ok();
-    mailbox.send(Mail::Job(JobEvent { job, generation, event: Event::Gone { end } })).await.ok();
+    mailbox.send(Mail::Gone { job, generation, end }).await.ok();
 }
 
 /// A pipe of a job, as the capture reads it.

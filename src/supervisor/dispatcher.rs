@@ -13,15 +13,15 @@ use super::entry::{Entry, Running};
 use super::link::Link;
 use super::logs::capture;
 use super::phases::Phase;
-use super::policy::Jitter;
+use super::policy::{Jitter, outcome};
 use super::state::{Effect, Event, JobState, Now};
 use crate::bus::Endpoints;
 use crate::control::{Inquiry, StateName};
 use crate::message::{
     Alert, AlertInfo, CombinedStats, Heartbeat, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic,
 };
-use crate::os::{GroupSignal, Usage, iso_now, usage};
-use crate::telemetry::{AlertRaised, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting};
+use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
+use crate::telemetry::{AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting};
 
 /// Heartbeat and statistics go out this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,22 +37,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) enum Mail {
     /// The spawner has made a process, or could not.
     Spawned { job: usize, generation: u64, result: Result<Child, SpawnFailure> },
-    /// Something happened to a process.
-    Job(JobEvent),
+    /// A job's leader has ended, others of its group have not.
+    LeaderEnded { job: usize, generation: u64 },
+    /// Leader reaped, group empty.
+    Gone { job: usize, generation: u64, end: ChildEnd },
     /// A job said something over the bus.
     Report { unique_id: String, instance_id: String, report: Report },
     /// Somebody raised an alert.
     Alert(Alert),
     /// All is to end; the second time at once.
     Stop { reason: String },
-}
-
-/// An event of one start of a job.
-#[derive(Debug)]
-pub(crate) struct JobEvent {
-    pub(super) job: usize,
-    pub(super) generation: u64,
-    pub(super) event: Event,
 }
 
 /// What a job says of itself.
@@ -97,6 +91,7 @@ pub(super) struct Dispatcher {
     pub(super) alerts: VecDeque<Alert>,
     pub(super) started_at: Instant,
     pub(super) beat_due: Instant,
+    pub(super) turned_at: Instant,
     pub(super) drain_due: Option<Instant>,
     pub(super) used: Usage,
     pub(super) cpu_percent: f64,
@@ -115,6 +110,7 @@ impl Dispatcher {
             alerts: VecDeque::new(),
             started_at: now,
             beat_due: now,
+            turned_at: now,
             drain_due: None,
             used: usage(),
             cpu_percent: 0.0,
@@ -132,6 +128,11 @@ impl Dispatcher {
                 Some(inquiry) = desk.recv() => self.answer(inquiry),
                 () = tokio::time::sleep_until(due.into()) => {}
             }
+            // What has come already counts before time does.
+            while let Ok(mail) = mail.try_recv() {
+                self.take(mail);
+            }
+            self.make_up_for_pause();
             self.pass_time();
             self.advance();
         }
@@ -152,7 +153,12 @@ impl Dispatcher {
     fn take(&mut self, mail: Mail) {
         match mail {
             Mail::Spawned { job, generation, result } => self.on_spawned(job, generation, result),
-            Mail::Job(JobEvent { job, generation, event }) => self.on_job_event(job, generation, event),
+            Mail::LeaderEnded { job, generation } => {
+                if self.parts.entries[job].generation == generation {
+                    self.apply(job, Event::LeaderEnded);
+                }
+            }
+            Mail::Gone { job, generation, end } => self.on_gone(job, generation, end),
             Mail::Report { unique_id, instance_id, report } => self.on_report(&unique_id, &instance_id, report),
             Mail::Alert(alert) => self.note_alert(alert),
             Mail::Stop { reason } => self.on_stop(&reason),
@@ -182,24 +188,23 @@ impl Dispatcher {
         self.apply(job, Event::Spawned { pid });
     }
 
-    fn on_job_event(&mut self, job: usize, generation: u64, event: Event) {
+    fn on_gone(&mut self, job: usize, generation: u64, end: ChildEnd) {
         let entry = &mut self.parts.entries[job];
         if entry.generation != generation {
             return;
         }
-        if let Event::Gone { end } = event {
-            let was_asked = entry.state.name() == StateName::Stopping;
-            JobEnded { job: entry.name(), end, was_asked }.emit();
-            for capture in entry.end_start(end).into_iter().flat_map(|running| running.captures) {
-                tokio::spawn(async move {
-                    let abort = capture.abort_handle();
-                    if tokio::time::timeout(LAST_WORDS, capture).await.is_err() {
-                        abort.abort();
-                    }
-                });
-            }
+        let was_asked = entry.state.name() == StateName::Stopping;
+        JobEnded { job: entry.name(), end, was_asked }.emit();
+        let outcome = outcome(entry.config.kind, end);
+        for capture in entry.end_start(end).into_iter().flat_map(|running| running.captures) {
+            tokio::spawn(async move {
+                let abort = capture.abort_handle();
+                if tokio::time::timeout(LAST_WORDS, capture).await.is_err() {
+                    abort.abort();
+                }
+            });
         }
-        self.apply(job, event);
+        self.apply(job, Event::Gone { end, outcome });
     }
 
     fn on_report(&mut self, unique_id: &str, instance_id: &str, report: Report) {
@@ -210,9 +215,15 @@ impl Dispatcher {
         }
         entry.heard(Instant::now());
         match report {
-            Report::Started(info) => entry.subscriptions = info.subscribed_topics,
+            Report::Started(info) => entry.take_info(*info),
             Report::Ready => self.apply(job, Event::Ready),
-            Report::Beat(beat) => self.apply(job, Event::Beat { progress: beat.progress }),
+            Report::Beat(beat) => {
+                // Said again with each beat: the first word may have been lost.
+                if beat.is_ready {
+                    self.apply(job, Event::Ready);
+                }
+                self.apply(job, Event::Beat { progress: beat.progress });
+            }
             Report::Stats(stats) => entry.take_stats(*stats),
         }
     }
@@ -269,6 +280,7 @@ impl Dispatcher {
             JobState::Ready { pid, .. } => {
                 let after = entry.started_at.map_or(Duration::ZERO, |at| now.duration_since(at));
                 JobReadyNow { job: name, job_type: entry.config.job_type, pid: *pid, after }.emit();
+                self.note_marks(job);
             }
             JobState::BackingOff { until, why } => {
                 JobRestarts { job: name, delay: until.duration_since(now), why }.emit();
@@ -276,16 +288,21 @@ impl Dispatcher {
             JobState::Fatal { reason } => {
                 JobFatal { job: name, reason }.emit();
                 let text = format!("{name} is fatal: {reason}");
-                let ends_all = entry.config.supervise.essential.then(|| format!("essential job {name} is fatal"));
                 self.raise(Severity::Error, text);
-                if let Some(reason) = ends_all
-                    && !matches!(self.phase, Phase::Stopping(_))
-                {
-                    self.is_clean = false;
-                    self.on_stop(&reason);
-                }
+                self.end_if_essential(job);
             }
+            JobState::Exited { end } if !end.is_success() => self.end_if_essential(job),
             JobState::Stopped | JobState::Starting { .. } | JobState::Stopping { .. } | JobState::Exited { .. } => {}
+        }
+    }
+
+    /// Without an essential job the others make no sense.
+    fn end_if_essential(&mut self, job: usize) {
+        let entry = &self.parts.entries[job];
+        if entry.config.supervise.essential && matches!(self.phase, Phase::Starting { .. } | Phase::Running) {
+            let reason = format!("essential job {} does not come back", entry.name());
+            self.is_clean = false;
+            self.on_stop(&reason);
         }
     }
 
@@ -307,6 +324,16 @@ impl Dispatcher {
         self.alerts.push_back(alert);
     }
 
+    /// A supervisor that was stopped, or starved, for a while has not heard its jobs meanwhile.
+    fn make_up_for_pause(&mut self) {
+        let now = Instant::now();
+        let late = now.duration_since(std::mem::replace(&mut self.turned_at, now)).saturating_sub(EVERY);
+        if late > EVERY {
+            HeldUp { by: late }.emit();
+            self.parts.entries.iter_mut().for_each(|entry| entry.state.postpone(late));
+        }
+    }
+
     fn pass_time(&mut self) {
         let now = Instant::now();
         for job in 0..self.parts.entries.len() {
@@ -326,7 +353,7 @@ impl Dispatcher {
         self.used = used;
         let id = self.parts.info.supervisor_id.clone();
         let next_in_ms = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
-        self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0 });
+        self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0, is_ready: true });
         let jobs = self.parts.entries.iter().map(|entry| (entry.name().to_owned(), entry.stats(now))).collect();
         let stats = CombinedStats { stats: [(id.clone(), jobs)].into() };
         self.parts.link.send(Topic::combined_stats(&id), &stats);

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::control::Edge;
-use crate::job::{SourceTally, TallySnapshot};
+use crate::job::TallySnapshot;
 use crate::message::covers;
 
 /// The sums of all ended starts of a job, and how far its present one has come.
@@ -23,6 +23,25 @@ pub(super) struct Book {
     now: TallySnapshot,
     /// The start that ended last.
     ended: Option<TallySnapshot>,
+    /// Writer → what it had sent when this reader became ready: that is not on its way to it.
+    marks: BTreeMap<String, Mark>,
+}
+
+/// How far a writer has come: a count within an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    epoch: u64,
+    up_to: u64,
+}
+
+impl Mark {
+    /// How many messages come after another mark; all of them if that is of another epoch.
+    fn beyond(self, other: Mark) -> u64 {
+        match self.epoch == other.epoch {
+            true => self.up_to.saturating_sub(other.up_to),
+            false => self.up_to,
+        }
+    }
 }
 
 impl Book {
@@ -47,6 +66,18 @@ impl Book {
     /// The figures of the present start, else of the last one.
     fn latest(&self) -> &TallySnapshot {
         self.ended.as_ref().unwrap_or(&self.now)
+    }
+
+    /// How far this writer has come with what it sent to topics that a reader subscribed.
+    pub(super) fn sent_for(&self, subscriptions: &[String]) -> Mark {
+        let latest = self.latest();
+        let sent = latest.sets.iter().filter(|set| reaches(&set.topics, subscriptions));
+        Mark { epoch: latest.epoch, up_to: sent.map(|set| set.sent_up_to).max().unwrap_or(0) }
+    }
+
+    /// From that writer only what it sends after this mark is on its way to this reader.
+    pub(super) fn expect_from(&mut self, writer: String, mark: Mark) {
+        self.marks.insert(writer, mark);
     }
 
     fn produced_for(&self, subscriptions: &[String]) -> u64 {
@@ -77,49 +108,55 @@ pub(super) struct Party<'a> {
 /// All edges on which something was produced or arrived.
 pub(super) fn edges(parties: &[Party<'_>]) -> Vec<Edge> {
     let pairs = parties.iter().flat_map(|writer| parties.iter().map(move |reader| (writer, reader)));
-    pairs
-        .map(|(writer, reader)| {
-            let produced = writer.book.produced_for(reader.subscriptions);
-            let arrived = reader.book.arrived_from(writer.unique_id);
-            Edge {
-                writer: writer.name.into(),
-                reader: reader.name.into(),
-                produced,
-                arrived,
-                missing: produced.saturating_sub(arrived),
-            }
-        })
-        .filter(|edge| edge.produced > 0 || edge.arrived > 0)
-        .collect()
+    pairs.map(|(writer, reader)| edge(writer, reader)).filter(|edge| edge.produced > 0 || edge.arrived > 0).collect()
 }
 
-/// How many messages of a writer's last start, sent while somebody listened, a reader has not seen yet: those after the
-/// newest one that it saw.
+fn edge(writer: &Party<'_>, reader: &Party<'_>) -> Edge {
+    let produced = writer.book.produced_for(reader.subscriptions);
+    let arrived = reader.book.arrived_from(writer.unique_id);
+    Edge {
+        writer: writer.name.into(),
+        reader: reader.name.into(),
+        produced,
+        arrived,
+        missing: produced.saturating_sub(arrived),
+    }
+}
+
+/// How many messages of a writer's latest start are on their way to a reader: those after the newest that it has seen, and
+/// after what had been sent when it became ready.
 pub(super) fn under_way(writer: &Party<'_>, reader: &Party<'_>) -> u64 {
-    let sent = writer.book.latest().sets.iter().filter(|set| reaches(&set.topics, reader.subscriptions));
-    let sent_up_to = sent.map(|set| set.sent_up_to).max().unwrap_or(0);
-    let seen = |source: &&SourceTally| source.unique_id == writer.unique_id;
-    let received_up_to = reader.book.latest().sources.iter().find(seen).map_or(0, |source| source.received_up_to);
-    sent_up_to.saturating_sub(received_up_to)
+    let sent = writer.book.sent_for(reader.subscriptions);
+    let source = reader.book.latest().sources.iter().find(|source| source.unique_id == writer.unique_id);
+    let seen = source.map(|source| Mark { epoch: source.epoch, up_to: source.received_up_to }).unwrap_or_default();
+    let expected = reader.book.marks.get(writer.unique_id).copied().unwrap_or_default();
+    // A message to another set of topics counts too; more than the edge misses cannot be on the way.
+    let missing = edge(writer, reader).missing;
+    sent.beyond(seen).min(sent.beyond(expected)).min(missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::SetTally;
+    use crate::job::{SetTally, SourceTally};
 
     fn wrote(messages: u64) -> TallySnapshot {
         let set = SetTally { topics: vec!["store.A".into()], messages, sent_up_to: messages, ..SetTally::default() };
-        TallySnapshot { sets: vec![set], ..TallySnapshot::default() }
+        TallySnapshot { sets: vec![set], epoch: 5, ..TallySnapshot::default() }
     }
 
     fn read(messages: u64) -> TallySnapshot {
-        let source =
-            SourceTally { unique_id: "w".into(), messages, received_up_to: messages, ..SourceTally::default() };
+        let source = SourceTally {
+            unique_id: "w".into(),
+            messages,
+            epoch: 5,
+            received_up_to: messages,
+            ..SourceTally::default()
+        };
         TallySnapshot { sources: vec![source], ..TallySnapshot::default() }
     }
 
-    fn edge(writer: &Book, reader: &Book) -> (Vec<Edge>, u64) {
+    fn edge_of(writer: &Book, reader: &Book) -> (Vec<Edge>, u64) {
         let subscriptions = ["store.A".to_owned()];
         let writer = Party { name: "w", unique_id: "w", subscriptions: &[], book: writer };
         let reader = Party { name: "r", unique_id: "r", subscriptions: &subscriptions, book: reader };
@@ -134,7 +171,7 @@ mod tests {
         reader.close();
         reader.update(read(50));
 
-        let (edges, _) = edge(&writer, &reader);
+        let (edges, _) = edge_of(&writer, &reader);
 
         let expected = Edge { writer: "w".into(), reader: "r".into(), produced: 100, arrived: 90, missing: 10 };
         assert_eq!(edges, [expected]);
@@ -147,7 +184,31 @@ mod tests {
         reader.update(read(97));
         writer.close();
 
-        assert_eq!(edge(&writer, &reader).1, 3);
+        assert_eq!(edge_of(&writer, &reader).1, 3);
+    }
+
+    #[test]
+    fn a_writer_that_starts_again_is_not_taken_for_its_earlier_start() {
+        let (mut writer, mut reader) = (Book::default(), Book::default());
+        writer.update(wrote(100));
+        writer.close();
+        reader.update(read(100));
+        writer.update(TallySnapshot { epoch: 6, ..wrote(20) });
+
+        assert_eq!(edge_of(&writer, &reader).1, 20);
+    }
+
+    #[test]
+    fn what_was_sent_before_a_reader_was_ready_is_missing_but_not_on_its_way() {
+        let (mut writer, mut reader) = (Book::default(), Book::default());
+        writer.update(wrote(100));
+        reader.expect_from("w".into(), writer.sent_for(&["store.A".into()]));
+        assert_eq!(edge_of(&writer, &reader).1, 0);
+        writer.update(wrote(103));
+
+        let (edges, under_way) = edge_of(&writer, &reader);
+
+        assert_eq!((edges[0].missing, under_way), (103, 3));
     }
 
     #[test]

@@ -11,15 +11,20 @@ use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
 use super::entry::Entry;
 use super::link::Link;
-use crate::bus::{BusError, Endpoints, Proxies, Transport};
+use crate::bus::{BusError, Contexts, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
 use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
 use crate::job::JobTypes;
-use crate::os::{DirectoryError, FileLock, TakeError, runtime_dir};
+use crate::os::{DirectoryError, FileLock, TakeError, raise_descriptor_limit, runtime_dir};
 use crate::telemetry::{ConfigWarned, JobExpected, Stopped};
 
 /// Mail that may wait before its senders do.
 const MAILBOX: usize = 4096;
+
+/// Descriptors of a supervisor without jobs, and more for each job: five connections of the bus, two pipes, a pidfd, and
+/// as many to spare. libzmq ends the process when it gets none.
+const DESCRIPTORS: u64 = 256;
+const DESCRIPTORS_PER_JOB: u64 = 16;
 
 /// Inquiries that may wait.
 const INQUIRIES: usize = 64;
@@ -60,6 +65,16 @@ pub enum SupervisorError {
         /// Why.
         source: std::io::Error,
     },
+    /// The system does not allow as many descriptors as the jobs need.
+    #[error("{jobs} jobs need about {needed} open files, and the system allows {allowed}; raise `ulimit -Hn`")]
+    Descriptors {
+        /// How many jobs.
+        jobs: usize,
+        /// Descriptors that they need here.
+        needed: u64,
+        /// The hard limit.
+        allowed: u64,
+    },
     /// The system gave no thread or runtime.
     #[error("the system refused a thread or a descriptor")]
     System(#[source] std::io::Error),
@@ -78,7 +93,7 @@ pub struct Supervisor {
     desk: Desk,
     inquiries: mpsc::Receiver<Inquiry>,
     // In the order in which they are closed.
-    zmq: zmq::Context,
+    contexts: Contexts,
     proxies: Proxies,
     endpoints: Endpoints,
     listener: UnixListener,
@@ -118,18 +133,24 @@ impl Supervisor {
     /// # Errors
     /// As [`new`](Self::new), but for the configuration.
     pub fn of(deployment: Deployment) -> Result<Self, SupervisorError> {
+        let jobs = deployment.jobs.len();
+        let needed = DESCRIPTORS + DESCRIPTORS_PER_JOB * jobs as u64;
+        if let Err(allowed) = raise_descriptor_limit(needed) {
+            return Err(SupervisorError::Descriptors { jobs, needed, allowed });
+        }
         let id = &deployment.supervisor.info.supervisor_id;
         let dir = runtime_dir(id)?;
         let lock = take_lock(&dir, id)?;
-        let zmq = zmq::Context::new();
+        // First the socket: whoever answers there still needs the addresses of the bus.
+        let socket = local::socket_path(&dir);
+        let listener =
+            local::bind(&socket).map_err(|source| SupervisorError::Socket { path: socket.clone(), source })?;
+        let contexts = Contexts::new();
         let transport = match deployment.supervisor.bus.transport {
             config::Transport::Ipc => Transport::Ipc(dir.clone()),
             config::Transport::Tcp => Transport::Tcp,
         };
-        let (proxies, endpoints) = Proxies::start(&zmq, &transport)?;
-        let socket = local::socket_path(&dir);
-        let listener =
-            local::bind(&socket).map_err(|source| SupervisorError::Socket { path: socket.clone(), source })?;
+        let (proxies, endpoints) = Proxies::start(&contexts, &transport)?;
         let (mailbox, mail) = mpsc::channel(MAILBOX);
         let (desk, inquiries) = mpsc::channel(INQUIRIES);
         let executable = PathBuf::from("/proc/self/exe");
@@ -141,7 +162,7 @@ impl Supervisor {
             mail,
             desk,
             inquiries,
-            zmq,
+            contexts,
             proxies,
             endpoints,
             listener,
@@ -199,16 +220,17 @@ impl Supervisor {
 
     async fn work(self) -> Result<Outcome, SupervisorError> {
         let info = self.deployment.supervisor.info.clone();
-        let link = Link::open(&self.zmq, &self.endpoints, &info, self.mailbox.clone())?;
+        let link = Link::open(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
         let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
         let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
+        let jobs = self.deployment.jobs.into_iter();
         let dispatcher = Dispatcher::new(Parts {
             info,
             config_dir: self.deployment.dir.display().to_string(),
             endpoints: self.endpoints,
             runtime_dir: self.runtime_dir,
-            entries: self.deployment.jobs.into_iter().map(Entry::new).collect(),
+            entries: jobs.map(|job| Entry::new(job, &self.deployment.supervisor.info.supervisor_id)).collect(),
             spawner,
             link,
             mailbox: self.mailbox,

@@ -12,10 +12,10 @@ use super::logs::JobLog;
 use super::policy::History;
 use super::state::JobState;
 use crate::bus::Endpoints;
-use crate::config::JobConfig;
+use crate::config::{JobConfig, Kind};
 use crate::control::{JobStatus, Refusal, Reply, StateName};
 use crate::job::{JobSpec, Tally};
-use crate::message::{Count, JobStats, SupervisorInfo};
+use crate::message::{Count, JobInfo, JobStats, SupervisorInfo, Topic};
 use crate::os::{ChildEnd, Process, iso_now, short_hash};
 
 /// A ready job that was heard of within this time is alive.
@@ -27,6 +27,13 @@ pub(super) struct Running {
     pub(super) process: Arc<Process>,
     pub(super) tally: Tally,
     pub(super) captures: Vec<JoinHandle<()>>,
+}
+
+/// What a job hears: a store what is meant for its type, and every job the topics of its config.
+fn subscriptions(config: &JobConfig, supervisor_id: &str) -> Vec<String> {
+    let of_store = [Topic::store(config.job_type), Topic::store_of(supervisor_id, config.job_type)];
+    let own = of_store.iter().filter(|_| config.kind == Kind::Store).map(|topic| topic.as_str().to_owned());
+    own.chain(config.topics_to_subscribe.iter().cloned()).collect()
 }
 
 /// Somebody who waits until an order has been carried out.
@@ -65,8 +72,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(config: JobConfig) -> Self {
+    pub(super) fn new(config: JobConfig, supervisor_id: &str) -> Self {
         Self {
+            subscriptions: subscriptions(&config, supervisor_id),
             config,
             state: JobState::Stopped,
             history: History::default(),
@@ -75,7 +83,6 @@ impl Entry {
             running: None,
             log: JobLog::default(),
             book: Book::default(),
-            subscriptions: Vec::new(),
             waiters: Vec::new(),
             last_end: None,
             started_at: None,
@@ -110,7 +117,7 @@ impl Entry {
             endpoints: endpoints.clone(),
             lock: runtime_dir.join(format!("job-{}.lock", short_hash(&self.config.unique_id))),
             verbosity: self.config.verbosity,
-            topics_to_subscribe: self.config.topics_to_subscribe.clone(),
+            topics: self.subscriptions.clone(),
             settings: self.config.settings.clone(),
             config_text: self.config.text.clone(),
         }
@@ -133,6 +140,12 @@ impl Entry {
 
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = Some(now);
+    }
+
+    /// What the job says of itself must be what it was told.
+    pub(super) fn take_info(&mut self, info: JobInfo) {
+        debug_assert_eq!(info.subscribed_topics, self.subscriptions);
+        self.subscriptions = info.subscribed_topics;
     }
 
     pub(super) fn take_stats(&mut self, stats: JobStats) {

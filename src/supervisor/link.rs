@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::dispatcher::{Mail, Mailbox, Report};
-use crate::bus::{Arrival, BusError, Deadline, Endpoints, Publisher, Subscriber};
+use crate::bus::{Arrival, BusError, Contexts, Deadline, Endpoints, Publisher, Subscriber};
 use crate::message::{
-    Alert, Body, Heartbeat, JobReady, JobStarted, Message, Origin, StatsReport, SupervisorInfo, Topic,
+    Alert, Body, Heartbeat, JobReady, JobStarted, Message, Origin, Plane, StatsReport, SupervisorInfo, Topic,
 };
 use crate::os::Wake;
 
@@ -21,7 +21,7 @@ pub(super) struct Link {
 impl Link {
     /// Connects; from now on reports come as mail.
     pub(super) fn open(
-        zmq: &zmq::Context,
+        contexts: &Contexts,
         endpoints: &Endpoints,
         info: &SupervisorInfo,
         mailbox: Mailbox,
@@ -34,8 +34,8 @@ impl Link {
             unique_id: info.supervisor_id.clone(),
             instance_id: uuid::Uuid::new_v4().to_string(),
         };
-        let publisher = Publisher::connect(zmq, endpoints, origin, end.clone())?;
-        let mut subscriber = Subscriber::connect(zmq, endpoints)?;
+        let publisher = Publisher::connect(contexts, endpoints, origin, end.clone())?;
+        let mut subscriber = Subscriber::connect(contexts, endpoints, &[Plane::Control])?;
         let id = &info.supervisor_id;
         for topic in [Topic::internal(id), Topic::stats(id), Topic::alert(id)] {
             subscriber.subscribe(&topic)?;
@@ -63,7 +63,8 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.end.ring();
-        self.publisher.close();
+        self.publisher.close(Plane::Control);
+        self.publisher.close(Plane::Data);
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }

@@ -49,7 +49,7 @@ impl JobLog {
 /// Reads one pipe of a job until nobody holds its other end.
 pub(super) async fn capture(mut pipe: pipe::Receiver, job: Arc<str>, log: JobLog) {
     let mut lines = Lines::default();
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; 8 << 10];
     let note = |bytes: &[u8]| {
         let line = LogLine::parse(&String::from_utf8_lossy(bytes));
         JobSaid { job: &job, line: &line }.emit();

@@ -9,7 +9,7 @@ use super::shutdown::{Next, Shutdown};
 use super::state::Event;
 use crate::config::Kind;
 use crate::control::StateName;
-use crate::telemetry::{Ready, StopBegins, Undelivered};
+use crate::telemetry::{Draining, Ready, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
 #[derive(Debug)]
@@ -93,12 +93,19 @@ impl Dispatcher {
         let Phase::Stopping(mut shutdown) = self.phase else { return false };
         let is_gone = self.of_rank(shutdown.rank).all(|job| self.parts.entries[job].state.is_settled());
         let left = if is_gone { self.under_way(shutdown.rank) } else { Vec::new() };
-        let count = left.iter().map(|(_, _, messages)| messages).sum();
+        let count = left.iter().map(|pair| pair.messages).sum();
         let next = shutdown.advance(is_gone, count, Instant::now());
         self.phase = Phase::Stopping(shutdown);
         match next {
-            Next::Wait(until) => {
-                self.drain_due = until;
+            Next::Wait => {
+                self.drain_due = None;
+                return false;
+            }
+            Next::Drain { look_at, is_news } => {
+                self.drain_due = Some(look_at);
+                if is_news {
+                    Draining { messages: count }.emit();
+                }
                 return false;
             }
             Next::End { rank, given_up } => {
@@ -113,28 +120,56 @@ impl Dispatcher {
         true
     }
 
-    fn give_up(&mut self, left: &[(String, String, u64)], given_up: u64) {
-        if given_up > 0 {
-            self.is_clean = false;
-            for (writer, reader, messages) in left.iter().filter(|(_, _, messages)| *messages > 0) {
-                Undelivered { writer, reader, messages: *messages }.emit();
-            }
+    fn give_up(&mut self, left: &[UnderWay], given_up: u64) {
+        if given_up == 0 {
+            return;
+        }
+        self.is_clean = false;
+        for lost in left.iter().filter(|lost| lost.messages > 0) {
+            let (writer, reader) = (&self.parts.entries[lost.writer], &self.parts.entries[lost.reader]);
+            Undelivered { writer: writer.name(), reader: reader.name(), messages: lost.messages }.emit();
+            let mark = writer.book.sent_for(&reader.subscriptions);
+            let writer_id = writer.config.unique_id.clone();
+            // Told once: what was given up is not waited for again.
+            self.parts.entries[lost.reader].book.expect_from(writer_id, mark);
         }
     }
 
-    /// Writer, reader, messages on their way from jobs of a rank and above to those below that still run.
-    fn under_way(&mut self, rank: u8) -> Vec<(String, String, u64)> {
+    /// What is on its way from jobs of a rank and above to those below that still run.
+    fn under_way(&mut self, rank: u8) -> Vec<UnderWay> {
         self.parts.entries.iter_mut().for_each(Entry::read_tally);
         let entries = &self.parts.entries;
-        let writers = entries.iter().filter(|entry| entry.config.kind.start_rank() >= rank);
-        let readers = || {
-            entries
-                .iter()
-                .filter(|entry| entry.config.kind.start_rank() < rank && entry.state.name() == StateName::Ready)
-        };
-        writers
-            .flat_map(|writer| readers().map(move |reader| (writer.party(), reader.party())))
-            .map(|(writer, reader)| (writer.name.into(), reader.name.into(), under_way(&writer, &reader)))
+        let is_reader = |entry: &Entry| entry.config.kind.start_rank() < rank && entry.state.name() == StateName::Ready;
+        let writers = entries.iter().enumerate().filter(|(_, entry)| entry.config.kind.start_rank() >= rank);
+        let pairs = writers.flat_map(|(writer, from)| {
+            let readers = entries.iter().enumerate().filter(move |(_, entry)| is_reader(entry));
+            readers.map(move |(reader, to)| (writer, from, reader, to))
+        });
+        pairs
+            .map(|(writer, from, reader, to)| UnderWay {
+                writer,
+                reader,
+                messages: under_way(&from.party(), &to.party()),
+            })
             .collect()
     }
+
+    /// A job is ready: what was sent before this is not on its way to it.
+    pub(super) fn note_marks(&mut self, job: usize) {
+        self.parts.entries.iter_mut().for_each(Entry::read_tally);
+        let subscriptions = &self.parts.entries[job].subscriptions;
+        let mark = |entry: &Entry| (entry.config.unique_id.clone(), entry.book.sent_for(subscriptions));
+        let marks: Vec<_> = self.parts.entries.iter().map(mark).collect();
+        for (writer, mark) in marks {
+            self.parts.entries[job].book.expect_from(writer, mark);
+        }
+    }
+}
+
+/// Messages between two jobs, by their places in the list.
+#[derive(Debug)]
+struct UnderWay {
+    writer: usize,
+    reader: usize,
+    messages: u64,
 }

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::config::{Restart, Supervise};
+use crate::config::{Kind, Restart, Supervise};
+use crate::job::EXIT_CONFIG;
+use crate::os::ChildEnd;
 
 /// A number in 0.5 … 1.5 by which a delay is multiplied, so that jobs that died together do not come back together.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +54,15 @@ pub(crate) enum Outcome {
     Failed,
     /// In a way that no restart can heal.
     Hopeless,
+}
+
+/// Only a source can have done its work: all others are there for whoever needs them.
+pub(crate) fn outcome(kind: Kind, end: ChildEnd) -> Outcome {
+    match (end, kind) {
+        (ChildEnd::Code(0), Kind::Source) => Outcome::Done,
+        (ChildEnd::Code(code), _) if code == i32::from(EXIT_CONFIG) => Outcome::Hopeless,
+        _ => Outcome::Failed,
+    }
 }
 
 /// What follows.

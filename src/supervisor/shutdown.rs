@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! sources told ─▶ gone ─▶ drained ─▶ monitors told ─▶ gone ─▶ drained ─▶ stores told ─▶ gone ─▶ done
-//!                         bounded: 10 s in all, 1 s without progress
+//!                         bounded: 60 s in all, 10 s without progress
 //! ```
 
 use std::time::{Duration, Instant};
 
 /// Draining takes at most this long.
-const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
+const DRAIN_AT_MOST: Duration = Duration::from_secs(60);
 
-/// Draining ends when nothing has moved for this long.
-const DRAIN_QUIET: Duration = Duration::from_secs(1);
+/// Draining ends when nothing has moved for this long: a store may well wait for its disk.
+const DRAIN_QUIET: Duration = Duration::from_secs(10);
+
+/// Draining that takes this long is worth a line in the log.
+const DRAIN_TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// How often what is under way is counted.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -27,14 +30,16 @@ pub(super) struct Shutdown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Ending,
-    Draining { until: Instant, quiet_until: Instant, left: u64 },
+    Draining { since: Instant, quiet_until: Instant, left: u64, is_told: bool },
 }
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Wait; look again at this time at the latest.
-    Wait(Option<Instant>),
+    /// Wait for jobs to end.
+    Wait,
+    /// Wait until what is under way has arrived; look again at this time. `is_news`: people should hear of it.
+    Drain { look_at: Instant, is_news: bool },
     /// Tell the jobs of this rank to end. What was still under way is given up.
     End { rank: u8, given_up: u64 },
     /// All has ended.
@@ -50,20 +55,16 @@ impl Shutdown {
     /// Goes on as far as it can. `is_gone`: no job of the rank has a process; `under_way`: messages on their way from
     /// jobs of this rank and above to those below.
     pub(super) fn advance(&mut self, is_gone: bool, under_way: u64, now: Instant) -> Next {
-        let step = match self.step {
-            Step::Ending if !is_gone => return Next::Wait(None),
-            Step::Ending => {
-                Step::Draining { until: now + DRAIN_AT_MOST, quiet_until: now + DRAIN_QUIET, left: under_way }
-            }
-            Step::Draining { until, left, .. } if under_way < left => {
-                Step::Draining { until, quiet_until: now + DRAIN_QUIET, left: under_way }
-            }
-            draining @ Step::Draining { .. } => draining,
+        let (since, quiet_until, is_told) = match self.step {
+            Step::Ending if !is_gone => return Next::Wait,
+            Step::Ending => (now, now + DRAIN_QUIET, false),
+            Step::Draining { since, left, is_told, .. } if under_way < left => (since, now + DRAIN_QUIET, is_told),
+            Step::Draining { since, quiet_until, is_told, .. } => (since, quiet_until, is_told),
         };
-        self.step = step;
-        let Step::Draining { until, quiet_until, .. } = step else { return Next::Wait(None) };
-        if under_way > 0 && now < until.min(quiet_until) {
-            return Next::Wait(Some(now + DRAIN_POLL));
+        if under_way > 0 && now < quiet_until.min(since + DRAIN_AT_MOST) {
+            let is_news = !is_told && now >= since + DRAIN_TOLD_AFTER;
+            self.step = Step::Draining { since, quiet_until, left: under_way, is_told: is_told || is_news };
+            return Next::Drain { look_at: now + DRAIN_POLL, is_news };
         }
         match self.rank.checked_sub(1) {
             Some(rank) => {
@@ -79,20 +80,23 @@ impl Shutdown {
 mod tests {
     use super::*;
 
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
     #[test]
     fn stores_are_told_only_when_the_last_message_has_arrived() {
         let (mut shutdown, now) = (Shutdown::begin(1), Instant::now());
+        let drains = |next, news| matches!(next, Next::Drain { is_news, .. } if is_news == news);
 
-        assert_eq!(shutdown.advance(false, 5, now), Next::Wait(None));
-        assert!(matches!(shutdown.advance(true, 5, now), Next::Wait(Some(_))));
-        assert!(matches!(shutdown.advance(true, 1, now + Duration::from_millis(900)), Next::Wait(Some(_))));
-        assert!(matches!(shutdown.advance(true, 1, now + Duration::from_millis(1800)), Next::Wait(Some(_))));
-        assert_eq!(shutdown.advance(true, 0, now + Duration::from_millis(1810)), Next::End { rank: 0, given_up: 0 });
-        assert_eq!(shutdown.advance(true, 0, now + Duration::from_millis(1820)), Next::Done { given_up: 0 });
+        assert_eq!(shutdown.advance(false, 5, now), Next::Wait);
+        assert!(drains(shutdown.advance(true, 5, now), false));
+        assert!(drains(shutdown.advance(true, 1, now + MS(9_000)), true));
+        assert!(drains(shutdown.advance(true, 1, now + MS(18_000)), false));
+        assert_eq!(shutdown.advance(true, 0, now + MS(18_010)), Next::End { rank: 0, given_up: 0 });
+        assert_eq!(shutdown.advance(true, 0, now + MS(18_020)), Next::Done { given_up: 0 });
     }
 
     #[test]
-    fn what_does_not_move_for_a_second_is_given_up_and_counted() {
+    fn what_does_not_move_is_given_up_and_counted() {
         let (mut shutdown, now) = (Shutdown::begin(1), Instant::now());
         shutdown.advance(true, 7, now);
 

@@ -25,7 +25,7 @@ pub(crate) enum JobState {
     /// Not running, and not to be started by itself.
     Stopped,
     /// Its process is being made or has not said that it is ready.
-    Starting { pid: Option<u32>, ready_by: Instant },
+    Starting { pid: Option<u32>, ready_by: Instant, is_ready: bool },
     /// It works.
     Ready { pid: u32, since: Instant, beat_due: Instant, progress: u64, progress_due: Option<Instant> },
     /// It starts again at this time.
@@ -80,7 +80,7 @@ pub(crate) enum Event {
     /// Its leader has ended, others of its group have not.
     LeaderEnded,
     /// Leader reaped, group empty.
-    Gone { end: ChildEnd },
+    Gone { end: ChildEnd, outcome: Outcome },
     /// Time has passed.
     Tick,
     /// All must be gone now.
@@ -148,6 +148,22 @@ impl JobState {
         }
     }
 
+    /// The supervisor was held up for so long: what a job is to say in time it may say that much later.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        match self {
+            Self::Starting { ready_by, .. } => *ready_by += by,
+            Self::Ready { beat_due, progress_due, .. } => {
+                *beat_due += by;
+                *progress_due = progress_due.map(|due| due + by);
+            }
+            Self::Stopped
+            | Self::BackingOff { .. }
+            | Self::Stopping { .. }
+            | Self::Exited { .. }
+            | Self::Fatal { .. } => {}
+        }
+    }
+
     /// What an event makes of it, and what is to be done.
     pub(crate) fn step(
         self,
@@ -172,12 +188,7 @@ impl JobState {
             Event::Ready => self.on_ready(policy, now),
             Event::Beat { progress } => self.on_beat(progress, policy, now),
             Event::LeaderEnded => self.on_leader_ended(policy, now),
-            Event::Gone { end } => {
-                let outcome = match end {
-                    ChildEnd::Code(0) => Outcome::Done,
-                    ChildEnd::Code(code) if code == i32::from(crate::job::EXIT_CONFIG) => Outcome::Hopeless,
-                    _ => Outcome::Failed,
-                };
+            Event::Gone { end, outcome } => {
                 self.on_gone(Some(end), outcome, format!("it ended with {end}"), policy, history, now)
             }
             Event::Tick => self.on_tick(policy, now),
@@ -185,7 +196,13 @@ impl JobState {
     }
 
     fn starting(policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
-        (Self::Starting { pid: None, ready_by: now.at + policy.startup_timeout }, Some(Effect::Spawn))
+        (Self::Starting { pid: None, ready_by: now.at + policy.startup_timeout, is_ready: false }, Some(Effect::Spawn))
+    }
+
+    fn ready(pid: u32, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+        let beat_due = now.at + policy.liveness_timeout;
+        let progress_due = due_after(now, policy.watchdog_timeout);
+        (Self::Ready { pid, since: now.at, beat_due, progress: 0, progress_due }, None)
     }
 
     fn stopping(pid: Option<u32>, step: Step, then: Then, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
@@ -238,7 +255,10 @@ impl JobState {
 
     fn on_spawned(self, pid: u32, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
         match self {
-            Self::Starting { pid: None, ready_by } => (Self::Starting { pid: Some(pid), ready_by }, None),
+            Self::Starting { pid: None, is_ready: true, .. } => Self::ready(pid, policy, now),
+            Self::Starting { pid: None, ready_by, is_ready } => {
+                (Self::Starting { pid: Some(pid), ready_by, is_ready }, None)
+            }
             // It was to stop before it had a process: no message can reach it yet, a signal can.
             Self::Stopping { pid: None, step, then, .. } => {
                 Self::stopping(Some(pid), if step == Step::Killed { step } else { Step::Terminated }, then, policy, now)
@@ -249,10 +269,10 @@ impl JobState {
 
     fn on_ready(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
         match self {
-            Self::Starting { pid: Some(pid), .. } => {
-                let beat_due = now.at + policy.liveness_timeout;
-                let progress_due = due_after(now, policy.watchdog_timeout);
-                (Self::Ready { pid, since: now.at, beat_due, progress: 0, progress_due }, None)
+            Self::Starting { pid: Some(pid), .. } => Self::ready(pid, policy, now),
+            // The news of its process is slower than the process itself.
+            Self::Starting { pid: None, ready_by, .. } => {
+                (Self::Starting { pid: None, ready_by, is_ready: true }, None)
             }
             other => (other, None),
         }
@@ -354,8 +374,9 @@ fn due_after(now: Now, timeout: Option<Duration>) -> Option<Instant> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::policy::outcome;
     use super::*;
-    use crate::config::Restart;
+    use crate::config::{Kind, Restart};
 
     /// A job under test, with its policy, its history and a clock that only moves when told.
     struct Subject {
@@ -398,7 +419,11 @@ mod tests {
     }
 
     fn failed() -> Event {
-        Event::Gone { end: ChildEnd::Code(1) }
+        gone(ChildEnd::Code(1))
+    }
+
+    fn gone(end: ChildEnd) -> Event {
+        Event::Gone { end, outcome: outcome(Kind::Source, end) }
     }
 
     #[test]
@@ -409,7 +434,7 @@ mod tests {
         subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
         assert_eq!(subject.state.name(), StateName::Ready);
         assert_eq!(subject.on(Event::Stop), Some(Effect::Ask));
-        subject.on(Event::Gone { end: ChildEnd::Code(0) });
+        subject.on(gone(ChildEnd::Code(0)));
         assert_eq!(subject.state, JobState::Stopped);
     }
 
@@ -462,7 +487,7 @@ mod tests {
         assert_eq!(subject.after(29.0), None);
         assert_eq!(subject.after(1.5), Some(Effect::Terminate));
 
-        subject.on(Event::Gone { end: ChildEnd::Code(0) });
+        subject.on(gone(ChildEnd::Code(0)));
         assert!(matches!(&subject.state, JobState::BackingOff { why, .. } if why == "no heartbeat for 30 s"));
     }
 
@@ -492,9 +517,27 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_is_quicker_than_the_news_of_it_is_ready_all_the_same() {
+        let mut subject = Subject::new();
+        subject.all([Event::Start, Event::Ready, Event::Spawned { pid: 7 }]);
+
+        assert_eq!(subject.state.name(), StateName::Ready);
+    }
+
+    #[test]
+    fn a_supervisor_that_was_held_up_does_not_blame_its_jobs() {
+        let mut subject = ready();
+        subject.at += Duration::from_secs(100);
+        subject.state.postpone(Duration::from_secs(100));
+
+        assert_eq!(subject.on(Event::Tick), None);
+        assert_eq!(subject.after(31.0), Some(Effect::Terminate));
+    }
+
+    #[test]
     fn a_bad_configuration_is_fatal_at_once() {
         let mut subject = ready();
-        subject.on(Event::Gone { end: ChildEnd::Code(78) });
+        subject.on(gone(ChildEnd::Code(78)));
         assert_eq!(subject.state.name(), StateName::Fatal);
 
         let mut subject = Subject::new();
@@ -505,7 +548,7 @@ mod tests {
     #[test]
     fn a_source_that_ended_cleanly_is_done() {
         let mut subject = ready();
-        subject.on(Event::Gone { end: ChildEnd::Code(0) });
+        subject.on(gone(ChildEnd::Code(0)));
 
         assert_eq!(subject.state, JobState::Exited { end: ChildEnd::Code(0) });
     }
@@ -516,7 +559,7 @@ mod tests {
         assert_eq!(subject.on(Event::LeaderEnded), Some(Effect::Terminate));
         assert_eq!(subject.after(10.0), Some(Effect::Kill));
 
-        subject.on(Event::Gone { end: ChildEnd::Code(0) });
+        subject.on(gone(ChildEnd::Code(0)));
         assert_eq!(subject.state, JobState::Exited { end: ChildEnd::Code(0) });
     }
 
@@ -533,7 +576,7 @@ mod tests {
             Just(Event::Spawned { pid: 7 }),
             Just(Event::SpawnFailed { error: "x".into(), is_permanent: false }),
             Just(failed()),
-            Just(Event::Gone { end: ChildEnd::Code(0) }),
+            Just(gone(ChildEnd::Code(0))),
         ]
     }
 

@@ -173,6 +173,28 @@ impl StopBegins<'_> {
     }
 }
 
+/// The end waits for messages to arrive.
+pub(crate) struct Draining {
+    pub(crate) messages: u64,
+}
+
+impl Draining {
+    pub(crate) fn emit(self) {
+        tracing::info!("waiting until {} messages that are under way have arrived", self.messages);
+    }
+}
+
+/// The supervisor itself was held up: what its jobs said meanwhile is judged from now on.
+pub(crate) struct HeldUp {
+    pub(crate) by: Duration,
+}
+
+impl HeldUp {
+    pub(crate) fn emit(self) {
+        tracing::warn!("the supervisor was held up for {:.1} s", self.by.as_secs_f64());
+    }
+}
+
 /// Messages did not reach a reader that was to have them.
 pub(crate) struct Undelivered<'a> {
     pub(crate) writer: &'a str,

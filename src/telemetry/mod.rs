@@ -7,6 +7,6 @@ mod facts;
 
 pub(crate) use console::log_to_console;
 pub(crate) use facts::{
-    AlertRaised, ConfigWarned, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts, JobSaid,
-    JobStarting, Ready, StopBegins, Stopped, Undelivered,
+    AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts,
+    JobSaid, JobStarting, Ready, StopBegins, Stopped, Undelivered,
 };
