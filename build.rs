@@ -12,6 +12,8 @@ fn main() {
         "",
         "    [patch.crates-io]",
         &format!("    zmq-sys = {{ path = \"{ours}\" }}"),
+        "",
+        "and then, as your Cargo.lock may hold another one already: cargo update zmq-sys",
     ] {
         println!("cargo::error={line}");
     }

@@ -7,7 +7,7 @@ mod store;
 use enrgdaq::job::JobTypes;
 
 /// All of them.
-pub(crate) fn all() -> JobTypes {
+pub fn all() -> JobTypes {
     JobTypes::new()
         .with::<source::pc_metrics::PcMetrics>()
         .with::<store::csv::CsvStore>()

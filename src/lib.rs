@@ -14,14 +14,19 @@
 //! | [`supervisor`] | states, policy, processes | policy and states are pure |
 //! | `cli` | one file a subcommand | |
 //!
-//! The job types that ship (`jobs/`) use only what is public here; a program of one's own with the same three lines of
-//! `main` has all that `enrgdaq` has ([`job`] shows one).
+//! The job types that ship ([`jobs`]) use only what is public here; a program of one's own with the same three lines of
+//! `main` has them too, and its own beside them ([`job`] shows one).
+
+// The job types name the library as every other program does.
+extern crate self as enrgdaq;
 
 mod bus;
 mod cli;
 pub mod config;
 pub mod control;
 pub mod job;
+#[path = "../jobs/mod.rs"]
+pub mod jobs;
 pub mod message;
 mod os;
 pub mod supervisor;

@@ -4,7 +4,7 @@
 //! subscriptions and hears the bell; the control plane waits for nobody.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::contexts::Contexts;
@@ -26,6 +26,8 @@ const BATCH: usize = 256;
 pub(crate) struct Proxies {
     stop: Wake,
     threads: Vec<thread::JoinHandle<()>>,
+    /// Sockets in the runtime directory; libzmq leaves them there.
+    files: Vec<PathBuf>,
     _gates: [Option<Gate>; 2],
 }
 
@@ -43,7 +45,7 @@ impl Proxies {
         let gate = |context| keys.is_some().then(|| Gate::open(context, allowed.clone())).transpose();
         let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
-        let mut proxies = Self { stop, threads: Vec::new(), _gates: gates };
+        let mut proxies = Self { stop, threads: Vec::new(), files: Vec::new(), _gates: gates };
         let control = proxies.bind(contexts, transport, keys.as_ref(), Plane::Control)?;
         let data = proxies.bind(contexts, transport, keys.as_ref(), Plane::Data)?;
         Ok((proxies, Endpoints { control, data, curve: keys.map(|keys| keys.of_jobs()) }))
@@ -68,6 +70,8 @@ impl Proxies {
         };
         let publish = bind(&hub.incoming, &address(transport, name, "in"))?;
         let subscribe = bind(&hub.outgoing, &address(transport, name, "out"))?;
+        self.files
+            .extend([&publish, &subscribe].iter().filter_map(|bound| bound.strip_prefix("ipc://").map(Into::into)));
         let thread = thread::Builder::new()
             .name(format!("bus-{name}"))
             .spawn(move || hub.forward())
@@ -82,6 +86,9 @@ impl Drop for Proxies {
         self.stop.ring();
         for thread in self.threads.drain(..) {
             thread.join().ok();
+        }
+        for file in &self.files {
+            std::fs::remove_file(file).ok();
         }
     }
 }

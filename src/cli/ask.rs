@@ -32,6 +32,9 @@ pub(super) fn logs(target: &Target, name: String, lines: usize) -> Result<ExitCo
     let reply = connect(target)?.call(&Command::Logs { name, lines })?;
     let mut out = std::io::stdout().lock();
     if let Reply::Logs { lines, older } = reply {
+        if lines.is_empty() {
+            writeln!(out, "it has said nothing")?;
+        }
         if older > 0 {
             writeln!(out, "… {older} older lines")?;
         }

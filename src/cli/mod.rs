@@ -29,7 +29,13 @@ pub fn main(types: JobTypes) -> ExitCode {
     match execute(args, &types) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("enrgdaq: {}", crate::error_chain(&error));
+            match &error {
+                // A report is a list of places, which editors and terminals can follow.
+                CliError::Config(report) | CliError::Supervisor(SupervisorError::Config(report)) => {
+                    eprintln!("{report}")
+                }
+                other => eprintln!("enrgdaq: {}", crate::error_chain(other)),
+            }
             match error {
                 CliError::Supervisor(SupervisorError::Held { .. }) => ExitCode::from(3),
                 _ => ExitCode::FAILURE,

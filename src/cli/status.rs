@@ -29,7 +29,7 @@ fn picture(status: &Status) -> String {
     line(
         &mut text,
         format_args!(
-            "{}: {doing} for {}, pid {}, {}, cpu {:.1} %, {:.1} MB",
+            "{}: {doing}, up {}, pid {}, {}, cpu {:.1} %, {:.1} MB",
             supervisor.info.supervisor_id,
             span(supervisor.uptime_s),
             supervisor.pid,

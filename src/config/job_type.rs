@@ -66,7 +66,7 @@ fn unknown_type(source: &Source, at: usize, name: &str, catalog: &Catalog) -> Di
                 .error(at, KEY, message)
                 .with_help("remove this file and connect the supervisors by `[federation]` in supervisor.toml");
         }
-        let message = format!("{original} is a job type of ENRGDAQ that this version does not have yet");
+        let message = format!("{original} is a job type of ENRGDAQ that this program does not have");
         return source
             .error(at, KEY, message)
             .with_help("remove the file, or rename it so that it does not end in .toml");

@@ -90,7 +90,7 @@ fn log_to_supervisor(spec: &JobSpec) -> WorkerGuard {
         .with_max_level(spec.verbosity.level())
         .with_writer(writer)
         .init();
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
     guard
 }
 

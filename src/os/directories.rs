@@ -25,7 +25,9 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// Somebody else could get in.
-    #[error("{path} {what}; remove it, or set ENRGDAQ_RUNTIME_DIR to a directory of your own")]
+    #[error(
+        "{path} {what}; it must be a directory of your own with mode 700: mend it, or name another in ENRGDAQ_RUNTIME_DIR"
+    )]
     Unsafe {
         /// Which one.
         path: PathBuf,

@@ -4,6 +4,7 @@
 //! PDEATHSIG belongs to the thread that spawned, so that thread must not end before the supervisor does. `Command` stays
 //! on its `posix_spawn` path: nothing runs between fork and exec; what a child does to itself it does after exec.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -73,7 +74,7 @@ fn spawn(executable: &Path, spec: &JobSpec) -> Result<Child, SpawnFailure> {
     let file: File = spec.to_file().map_err(|error| fail("cannot write the job's spec", error))?;
     let tally = Tally::map(&file).map_err(|error| fail("cannot map the job's tally", error))?;
     let mut child = Command::new(executable)
-        .arg0("enrgdaq")
+        .arg0(name_of_program())
         .arg("job")
         .arg(&spec.name)
         .stdin(Stdio::from(file))
@@ -90,6 +91,12 @@ fn spawn(executable: &Path, spec: &JobSpec) -> Result<Child, SpawnFailure> {
         fail("cannot open a pidfd", error)
     })?;
     Ok(Child { process: Arc::new(process), tally, stdout, stderr })
+}
+
+/// The name under which this program was started.
+fn name_of_program() -> OsString {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    path.and_then(|path| path.file_name().map(Into::into)).unwrap_or_else(|| "enrgdaq".into())
 }
 
 /// Waits for the leader's end, then until its group is empty; reaps it and says how it ended.

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::edges::{Book, Party};
 use super::logs::JobLog;
 use super::policy::History;
-use super::state::JobState;
+use super::state::{JobState, why};
 use crate::bus::Endpoints;
 use crate::config::{JobConfig, Kind};
 use crate::control::{JobStatus, Refusal, Reply, StateName};
@@ -181,7 +181,7 @@ impl Entry {
         match &self.state {
             JobState::BackingOff { why, .. } => Some(why.clone()),
             JobState::Fatal { reason } => Some(reason.clone()),
-            JobState::Exited { end } => Some(format!("it ended with {end}")),
+            JobState::Exited { end } => Some(why(*end)),
             _ => None,
         }
     }

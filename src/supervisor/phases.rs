@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::dispatcher::Dispatcher;
-use super::edges::under_way;
+use super::edges::{edges, under_way};
 use super::entry::Entry;
 use super::shutdown::{Next, Shutdown};
 use super::state::Event;
 use crate::config::Kind;
 use crate::control::StateName;
-use crate::telemetry::{Draining, Ready, StopBegins, Undelivered};
+use crate::telemetry::{Draining, Missing, Ready, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
 #[derive(Debug)]
@@ -114,10 +114,16 @@ impl Dispatcher {
             }
             Next::Done { given_up } => {
                 self.give_up(&left, given_up);
+                self.tell_missing();
                 self.phase = Phase::Done;
             }
         }
         true
+    }
+
+    fn tell_missing(&self) {
+        let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
+        edges(&parties).iter().filter(|edge| edge.missing > 0).for_each(|edge| Missing { edge }.emit());
     }
 
     fn give_up(&mut self, left: &[UnderWay], given_up: u64) {

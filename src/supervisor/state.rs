@@ -188,9 +188,7 @@ impl JobState {
             Event::Ready => self.on_ready(policy, now),
             Event::Beat { progress } => self.on_beat(progress, policy, now),
             Event::LeaderEnded => self.on_leader_ended(policy, now),
-            Event::Gone { end, outcome } => {
-                self.on_gone(Some(end), outcome, format!("it ended with {end}"), policy, history, now)
-            }
+            Event::Gone { end, outcome } => self.on_gone(Some(end), outcome, why(end), policy, history, now),
             Event::Tick => self.on_tick(policy, now),
         }
     }
@@ -362,6 +360,14 @@ impl JobState {
             Verdict::Hopeless => Self::Fatal { reason: format!("{why}; another try cannot help") },
         };
         (state, None)
+    }
+}
+
+/// An end, as a reason.
+pub(crate) fn why(end: ChildEnd) -> String {
+    match end {
+        ChildEnd::Code(_) => format!("it ended with {end}"),
+        ChildEnd::Signal { .. } => format!("it was {end}"),
     }
 }
 

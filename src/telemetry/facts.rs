@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Diagnostic;
+use crate::control::Edge;
 use crate::job::LogLine;
 use crate::message::{Alert, Severity};
 use crate::os::ChildEnd;
@@ -12,7 +13,7 @@ pub(crate) struct ConfigWarned<'a>(pub(crate) &'a Diagnostic);
 
 impl ConfigWarned<'_> {
     pub(crate) fn emit(self) {
-        tracing::warn!("{}", self.0);
+        tracing::warn!("{}", self.0.to_string().replacen(": warning: ", ": ", 1));
     }
 }
 
@@ -205,6 +206,18 @@ pub(crate) struct Undelivered<'a> {
 impl Undelivered<'_> {
     pub(crate) fn emit(self) {
         tracing::error!("{} messages of {} did not reach {}", self.messages, self.writer, self.reader);
+    }
+}
+
+/// Messages of the time of this supervisor that never arrived; told once, at its end.
+pub(crate) struct Missing<'a> {
+    pub(crate) edge: &'a Edge,
+}
+
+impl Missing<'_> {
+    pub(crate) fn emit(self) {
+        let Edge { writer, reader, missing, produced, .. } = self.edge;
+        tracing::warn!("{missing} of {produced} messages of {writer} never arrived at {reader}");
     }
 }
 

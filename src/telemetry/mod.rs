@@ -8,5 +8,5 @@ mod facts;
 pub(crate) use console::log_to_console;
 pub(crate) use facts::{
     AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts,
-    JobSaid, JobStarting, Ready, StopBegins, Stopped, Undelivered,
+    JobSaid, JobStarting, Missing, Ready, StopBegins, Stopped, Undelivered,
 };
