@@ -1,5 +1,7 @@
 //! A program that embeds the supervisor: its jobs are processes of this very test binary, so it has a `main` of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test, though with a main of its own")]
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

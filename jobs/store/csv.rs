@@ -1,11 +1,13 @@
 //! `DAQJobStoreCSV`: tables into CSV files.
 //!
 //! Invariants: a row is written whole or not at all, and the file is right at every moment; a full disk holds the store
-//! up (and so, in the end, its sources) until there is room again: nothing is dropped; a message that is no rows, or
-//! names no file inside `out_dir`, is refused, counted and told, once a stream.
+//! up (and so, in the end, its sources) until there is room again: nothing is dropped; a message that is no rows, names
+//! no file inside `out_dir`, or one that cannot be written whatever one waits for, is refused, counted and told, once a
+//! stream or file. All waiting is done in `CsvStore::settle`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
+use std::collections::HashSet;
+use std::error::Error;
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,10 +19,12 @@ use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::file_name::{NameError, file_name, numbered};
+use super::file_name::{NameError, file_name};
 use super::folder::Folder;
-use super::rows::{Rows, RowsError, rows_of};
-use super::sheet::{Found, Sheet};
+use super::outage::Outage;
+use super::rows::{RowsError, rows_of};
+use super::sheet::Form;
+use super::sheets::{Failure, Round, Sheets, Target};
 
 /// Rows reach the disk at least this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -28,13 +32,13 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before writing is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Files that are open at a time; beyond that the one that was written longest ago is closed.
-const MAX_OPEN: usize = 128;
+/// The same, when the job is to end.
+const RETRY_AT_END_AFTER: Duration = Duration::from_millis(250);
 
-/// Files `name_1.csv` … that are tried for rows with other columns.
-const MAX_NUMBER: usize = 1000;
+/// How long a job that is to end goes on trying: less than the supervisor waits before it sends a signal.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(8);
 
-/// Streams whose refusals are remembered, so that each is told once.
+/// Refusals that are remembered, so that each is told once.
 const MAX_TOLD: usize = 10_000;
 
 /// Writes tables into CSV files, below one folder. The rows of a message reach the file within a second, and the disk
@@ -87,30 +91,16 @@ enum Refused {
     Name(#[from] NameError),
     #[error(transparent)]
     Rows(#[from] RowsError),
-    #[error("cannot open {path}: {source}")]
-    Open { path: PathBuf, source: io::Error },
-    #[error("{path} and {MAX_NUMBER} files beside it have other columns")]
-    Columns { path: PathBuf },
 }
 
 /// The job.
 #[derive(Debug)]
 pub(crate) struct CsvStore {
-    folder: Folder,
-    sheets: HashMap<(PathBuf, Vec<u8>), Open>,
-    /// Whole contents that wait to replace a file.
-    drafts: BTreeMap<PathBuf, Vec<u8>>,
+    sheets: Sheets,
+    outage: Outage,
     refused: u64,
-    told: HashSet<(String, String)>,
-    uses: u64,
-}
-
-/// A file, and when it was used.
-#[derive(Debug)]
-struct Open {
-    path: PathBuf,
-    sheet: Sheet,
-    used_at: u64,
+    told: HashSet<String>,
+    give_up_at: Option<Instant>,
 }
 
 impl Job for CsvStore {
@@ -126,154 +116,129 @@ impl Job for CsvStore {
     fn new(config: CsvStoreConfig, _: &Context) -> Result<Self, JobError> {
         let fail = |error| JobError::failed(format!("cannot open the folder {}", config.out_dir.display()), error);
         let folder = Folder::open(&config.out_dir).map_err(fail)?;
-        let (sheets, drafts, told) = (HashMap::new(), BTreeMap::new(), HashSet::new());
-        Ok(Self { folder, sheets, drafts, refused: 0, told, uses: 0 })
+        let (sheets, outage) = (Sheets::new(folder), Outage::default());
+        Ok(Self { sheets, outage, refused: 0, told: HashSet::new(), give_up_at: None })
     }
 
     fn run(mut self, cx: Context) -> Result<(), JobError> {
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
             match cx.inbox().next(flush_at.saturating_duration_since(Instant::now()))? {
-                Some(delivery) => self.take(&cx, &delivery),
+                Some(delivery) => self.take(&cx, &delivery)?,
                 None if cx.stopping() => break,
                 None => {}
             }
             if Instant::now() >= flush_at {
-                self.flush(&cx)?;
+                self.settle(&cx)?;
                 flush_at = Instant::now() + FLUSH_EVERY;
             }
             cx.alive();
         }
-        self.flush(&cx)
+        self.settle(&cx)
     }
 }
 
 impl CsvStore {
-    fn take(&mut self, cx: &Context, delivery: &Delivery) {
-        if let Err(refused) = self.store(cx, delivery) {
-            self.refused += 1;
-            self.tell(cx, delivery, &refused);
+    fn take(&mut self, cx: &Context, delivery: &Delivery) -> Result<(), JobError> {
+        match self.put(delivery) {
+            // What a file is short of holds up all: what comes meanwhile has to wait somewhere, and here is no room.
+            Ok(round) => match self.report(cx, round) {
+                Some(_) => self.settle(cx),
+                None => Ok(()),
+            },
+            Err(refused) => {
+                let src = &delivery.envelope.src;
+                let key = format!("{} {:?}", src.unique_id, std::mem::discriminant(&refused));
+                let whose = format!("messages of {} ({})", src.daq_job_type, src.unique_id);
+                self.refuse(cx, 1, key, &format!("{whose}: {}", chain(&refused)));
+                Ok(())
+            }
         }
     }
 
-    fn store(&mut self, cx: &Context, delivery: &Delivery) -> Result<(), Refused> {
+    fn put(&mut self, delivery: &Delivery) -> Result<Round, Refused> {
         let envelope = &delivery.envelope;
         let stores = envelope.store_config.as_ref().ok_or(Refused::NoTarget)?;
         let target: CsvTarget = stores.target("csv").ok_or(Refused::NoTarget)??;
         let path = target.path(local_date(envelope.ts), envelope.tag.as_deref())?;
         let rows = rows_of(delivery)?;
+        let form = Form { header: rows.header, is_compressed: target.use_zstd };
         if target.overwrite {
-            self.drafts.insert(path, whole(&rows, target.use_zstd));
-            return Ok(());
+            self.sheets.replace(Target { path, form }, &rows.lines);
+            return Ok(Round::default());
         }
-        let sheet = self.sheet(cx, path, &rows.header, target.use_zstd)?;
-        // The rows are in memory even if writing fails; only writing is tried again.
-        let mut lines = rows.lines.as_slice();
-        retry(cx, || sheet.append(std::mem::take(&mut lines)));
+        Ok(self.sheets.put(Target { path, form }, rows.lines))
+    }
+
+    /// Everything onto the disk; where there is no room it waits, until the job has had to end for a while.
+    fn settle(&mut self, cx: &Context) -> Result<(), JobError> {
+        loop {
+            let round = self.sheets.round();
+            let Some(trouble) = self.report(cx, round) else { break };
+            if self.outage.failed(Instant::now()) {
+                cx.alert(Severity::Error, format!("{} waits, and keeps what it has: {}", cx.name(), chain(&trouble)));
+            }
+            if !self.wait(cx) {
+                return Err(self.give_up(cx, trouble));
+            }
+            cx.alive();
+        }
+        if self.outage.is_over(Instant::now(), cx.stopping()) {
+            cx.alert(Severity::Info, format!("{} writes again; nothing that waited was lost", cx.name()));
+        }
         Ok(())
     }
 
-    /// The open file for rows with this header.
-    fn sheet(
-        &mut self,
-        cx: &Context,
-        path: PathBuf,
-        header: &[u8],
-        is_compressed: bool,
-    ) -> Result<&mut Sheet, Refused> {
-        let key = (path, header.to_vec());
-        if !self.sheets.contains_key(&key) {
-            if self.sheets.len() >= MAX_OPEN {
-                self.close_oldest(cx);
-            }
-            let (path, sheet) = self.find(&key.0, header, is_compressed)?;
-            self.sheets.insert(key.clone(), Open { path, sheet, used_at: 0 });
+    /// Counts and tells what was lost; what is left is trouble that may pass.
+    fn report(&mut self, cx: &Context, round: Round) -> Option<Failure> {
+        for lost in round.lost {
+            let kind = match &lost.failure {
+                Failure::Io { source, .. } => source.raw_os_error(),
+                Failure::Columns { .. } => None,
+            };
+            let key = format!("{} {kind:?}", lost.failure.path().display());
+            self.refuse(cx, lost.messages, key, &format!("rows: {}", chain(&lost.failure)));
         }
-        self.uses += 1;
-        let open = self.sheets.get_mut(&key).expect("it was there, or has just been put there");
-        open.used_at = self.uses;
-        Ok(&mut open.sheet)
+        round.trouble
     }
 
-    /// The file itself, or the first beside it, `name_1.csv` …, whose columns fit.
-    fn find(&self, path: &Path, header: &[u8], is_compressed: bool) -> Result<(PathBuf, Sheet), Refused> {
-        for n in 0..=MAX_NUMBER {
-            let path = if n == 0 { path.to_path_buf() } else { numbered(path, n) };
-            if self.sheets.values().any(|open| open.path == path) {
-                // Open already, for rows with other columns.
-                continue;
-            }
-            let fail = |source| Refused::Open { path: self.folder.shown(&path), source };
-            let file = self.folder.file(&path).map_err(fail)?;
-            match Sheet::open(file, header, is_compressed).map_err(fail)? {
-                Found::Fitting(sheet) => return Ok((path, sheet)),
-                Found::OtherColumns => {}
-            }
+    /// `false` if the job is to end, and has waited long enough.
+    fn wait(&mut self, cx: &Context) -> bool {
+        if cx.sleep(RETRY_AFTER) {
+            return true;
         }
-        Err(Refused::Columns { path: self.folder.shown(path) })
+        let give_up_at = *self.give_up_at.get_or_insert_with(|| Instant::now() + GIVE_UP_AFTER);
+        std::thread::sleep(RETRY_AT_END_AFTER);
+        Instant::now() < give_up_at
     }
 
-    fn close_oldest(&mut self, cx: &Context) {
-        let oldest = self.sheets.iter().min_by_key(|(_, open)| open.used_at).map(|(key, _)| key.clone());
-        if let Some(mut open) = oldest.and_then(|key| self.sheets.remove(&key)) {
-            retry(cx, || open.sheet.flush());
+    /// Counts and tells all that gets into no file any more.
+    fn give_up(&mut self, cx: &Context, trouble: Failure) -> JobError {
+        let mut messages = self.sheets.messages();
+        while let Ok(Some(_)) = cx.inbox().next(Duration::ZERO) {
+            messages += 1;
         }
+        cx.refuse(messages);
+        let text = format!("the rows of {messages} messages are lost: they could not be written before the end");
+        cx.alert(Severity::Error, format!("{}: {text}: {}", cx.name(), chain(&trouble)));
+        JobError::failed(text, trouble)
     }
 
-    /// Everything onto the disk; where there is no room it waits, until the job is to end.
-    fn flush(&mut self, cx: &Context) -> Result<(), JobError> {
-        let folder = &self.folder;
-        let mut is_whole = true;
-        for (path, contents) in std::mem::take(&mut self.drafts) {
-            is_whole &= retry(cx, || folder.replace(&path, &contents));
-        }
-        for open in self.sheets.values_mut() {
-            is_whole &= retry(cx, || open.sheet.flush());
-        }
-        match is_whole {
-            true => Ok(()),
-            false => Err(JobError::Failed { context: "rows could not be written before the end".into(), source: None }),
-        }
-    }
-
-    /// Says why, the first time it happens to this stream.
-    fn tell(&mut self, cx: &Context, delivery: &Delivery, refused: &Refused) {
-        let envelope = &delivery.envelope;
-        let reason = refused.to_string();
-        if self.told.len() < MAX_TOLD && self.told.insert((envelope.src.unique_id.clone(), reason.clone())) {
-            let text = format!(
-                "{} does not store messages of {} ({}): {reason} (refused so far: {})",
-                cx.name(),
-                envelope.src.daq_job_type,
-                envelope.src.unique_id,
-                self.refused
-            );
-            cx.alert(Severity::Error, text);
+    /// Counts messages, and says why the first time.
+    fn refuse(&mut self, cx: &Context, messages: u64, key: String, text: &str) {
+        cx.refuse(messages);
+        self.refused += messages;
+        if self.told.len() < MAX_TOLD && self.told.insert(key) {
+            let refused = self.refused;
+            cx.alert(Severity::Error, format!("{} does not store {text} (refused so far: {refused})", cx.name()));
         }
     }
 }
 
-/// Tries until it works, and tells people once that it does not; `false` if the job is to end before.
-fn retry(cx: &Context, mut write: impl FnMut() -> io::Result<()>) -> bool {
-    let mut is_told = false;
-    loop {
-        let Err(error) = write() else { return true };
-        if !is_told {
-            is_told = true;
-            cx.alert(Severity::Error, format!("{} cannot write, and waits: {error}", cx.name()));
-        }
-        if !cx.sleep(RETRY_AFTER) {
-            return false;
-        }
-    }
-}
-
-fn whole(rows: &Rows, is_compressed: bool) -> Vec<u8> {
-    let text = [rows.header.as_slice(), &rows.lines].concat();
-    match is_compressed {
-        true => zstd::bulk::compress(&text, 0).unwrap_or(text),
-        false => text,
-    }
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let errors = successors(Some(error), |&error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn local_date(ns: i64) -> Date {

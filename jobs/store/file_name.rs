@@ -8,6 +8,9 @@ use thiserror::Error;
 /// The longest part of a path that file systems take, in bytes.
 const MAX_PART: usize = 255;
 
+/// The longest name of a file, in bytes: it leaves room for `_1000` ([`numbered`]) and for the name of a draft.
+const MAX_NAME: usize = MAX_PART - 5;
+
 /// Endings that stand behind the ending of what they compress.
 const COMPRESSIONS: [&str; 5] = ["zst", "gz", "bz2", "xz", "lz4"];
 
@@ -18,13 +21,13 @@ pub(super) enum NameError {
     Leads,
     #[error("a file path must name a file")]
     Empty,
-    #[error("a part of a file path has at most {MAX_PART} bytes, this one would have {0}")]
+    #[error("a directory's name has at most {MAX_PART} bytes and a file's {MAX_NAME}, this one would have {0}")]
     TooLong(usize),
     #[error("a file path must not contain control characters")]
     ControlCharacter,
 }
 
-/// `2026-11-20_name_tag.csv` of `name.csv`; directories stay before it.
+/// `2026-11-20_name_tag.csv` of `name.csv`; directories stay before it, `.` goes.
 pub(super) fn file_name(file_path: &str, date: Option<Date>, tag: Option<&str>) -> Result<PathBuf, NameError> {
     if file_path.chars().any(char::is_control) {
         return Err(NameError::ControlCharacter);
@@ -40,10 +43,15 @@ pub(super) fn file_name(file_path: &str, date: Option<Date>, tag: Option<&str>) 
     let (stem, ending) = split_ending(name);
     let date = date.map(|date| format!("{date}_")).unwrap_or_default();
     let tag = tag.map(|tag| format!("_{}", part(tag))).unwrap_or_default();
-    let named = path.with_file_name(format!("{date}{stem}{tag}{ending}"));
-    match named.components().map(|part| part.as_os_str().len()).find(|&len| len > MAX_PART) {
+    let name = format!("{date}{stem}{tag}{ending}");
+    if name.len() > MAX_NAME {
+        return Err(NameError::TooLong(name.len()));
+    }
+    let path = path.with_file_name(name);
+    let parts = path.components().filter(|part| matches!(part, Component::Normal(_)));
+    match parts.clone().map(|part| part.as_os_str().len()).find(|&len| len > MAX_PART) {
         Some(len) => Err(NameError::TooLong(len)),
-        None => Ok(named),
+        None => Ok(parts.collect()),
     }
 }
 
@@ -88,9 +96,12 @@ mod tests {
             (".hidden", None, Some("t"), ".hidden_t"),
             ("a.zst", None, Some("t"), "a_t.zst"),
             ("t.csv", None, Some("../../etc/x"), "t_.._.._etc_x.csv"),
+            ("./t.csv", None, None, "t.csv"),
+            ("././a/./t.csv", day, None, "a/2026-11-20_t.csv"),
         ];
         for (path, date, tag, expected) in table {
-            assert_eq!(file_name(path, date, tag), Ok(PathBuf::from(expected)), "{path}");
+            let named = file_name(path, date, tag).unwrap();
+            assert_eq!(named.as_os_str(), expected, "{path}");
         }
         assert_eq!(numbered(Path::new("d/test.csv.zst"), 3), PathBuf::from("d/test_3.csv.zst"));
     }
@@ -104,6 +115,8 @@ mod tests {
             assert_eq!(file_name(path, None, None), Err(NameError::Empty), "{path}");
         }
         assert_eq!(file_name(&"x".repeat(10_000), None, None), Err(NameError::TooLong(10_000)));
+        assert_eq!(file_name(&"x".repeat(MAX_NAME), None, Some("t")), Err(NameError::TooLong(MAX_NAME + 2)));
+        assert!(file_name(&"x".repeat(MAX_NAME), None, None).is_ok());
         assert_eq!(file_name("a\0b", None, None), Err(NameError::ControlCharacter));
     }
 
@@ -111,7 +124,7 @@ mod tests {
         #[test]
         fn a_name_that_is_accepted_stays_inside(path in any::<String>(), tag in any::<Option<String>>()) {
             if let Ok(named) = file_name(&path, None, tag.as_deref()) {
-                prop_assert!(named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)));
+                prop_assert!(named.components().all(|part| matches!(part, Component::Normal(_))));
             }
         }
     }

@@ -3,10 +3,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, ResolveFlags, flock, mkdirat, openat, openat2, renameat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, mkdirat, openat, openat2, renameat,
+    unlinkat,
+};
 use rustix::io::Errno;
 
 /// The folder that a store writes into.
@@ -29,21 +32,21 @@ impl Folder {
         self.path.join(path)
     }
 
-    /// Opens a file of it for reading and writing, and makes it and the folders before it if they are missing. It is
-    /// locked until it is closed: two writers would destroy each other's rows.
-    pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+    /// Opens a file of it for reading and writing, and makes it and the folders before it if they are missing.
+    pub(super) fn file(&self, path: &Path) -> io::Result<(File, Identity)> {
         self.make_parents(path)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = openat2(&self.dir, path, flags, Mode::from_raw_mode(0o666), inside())?;
-        let file = File::from(fd);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = File::from(self.open_inside(path, flags, 0o666)?);
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is no regular file"));
         }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process writes it")),
-            Err(errno) => Err(errno.into()),
-        }
+        let identity = Identity::of(&file)?;
+        Ok((file, identity))
+    }
+
+    /// Which file has this name now.
+    pub(super) fn identity(&self, path: &Path) -> io::Result<Identity> {
+        Identity::of(&self.open_inside(path, OFlags::PATH | OFlags::CLOEXEC, 0)?)
     }
 
     /// Puts whole contents in the place of a file; whoever reads it sees the old ones or the new ones.
@@ -57,14 +60,26 @@ impl Folder {
         draft.push(".new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut file = File::from(openat(&dir, &draft, flags, Mode::from_raw_mode(0o666))?);
-        io::Write::write_all(&mut file, contents)?;
-        file.sync_data()?;
-        Ok(renameat(&dir, &draft, &dir, name)?)
+        let written = io::Write::write_all(&mut file, contents).and_then(|()| file.sync_data());
+        let replaced = written.and_then(|()| Ok(renameat(&dir, &draft, &dir, name)?));
+        if replaced.is_err() {
+            // A draft that stays would take room from what it is to replace; the next try makes it anew.
+            unlinkat(&dir, &draft, AtFlags::empty()).ok();
+        }
+        replaced
+    }
+
+    fn open_inside(&self, path: &Path, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.dir, path, flags, Mode::from_raw_mode(mode), inside).map_err(|errno| match errno {
+            Errno::XDEV => io::Error::new(io::ErrorKind::PermissionDenied, "it leads out of the folder"),
+            errno => errno.into(),
+        })
     }
 
     fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(openat2(&self.dir, path, flags, Mode::empty(), inside())?)
+        self.open_inside(path, flags, 0)
     }
 
     fn make_parents(&self, path: &Path) -> io::Result<()> {
@@ -80,8 +95,24 @@ impl Folder {
     }
 }
 
-fn inside() -> ResolveFlags {
-    ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS
+/// A file, whatever it is called: its device and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    fn of(file: &impl AsFd) -> io::Result<Self> {
+        let stat = fstat(file)?;
+        Ok(Self(stat.st_dev, stat.st_ino))
+    }
+}
+
+/// Makes a file ours until it is closed: two writers would destroy each other's rows. `false` if it is another's.
+pub(super) fn lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]
@@ -101,10 +132,22 @@ mod tests {
         assert!(folder.file(Path::new("out/x.csv")).is_err());
         assert!(folder.replace(Path::new("out/x.csv"), b"x").is_err());
         assert!(folder.file(Path::new("inner/x.csv")).is_ok());
-        let first = folder.file(Path::new("alias/x.csv")).unwrap();
-        assert!(folder.file(Path::new("inner/x.csv")).is_err(), "it is open already");
-        drop(first);
+        let (first, identity) = folder.file(Path::new("alias/x.csv")).unwrap();
+        let (second, same) = folder.file(Path::new("inner/x.csv")).unwrap();
+        assert_eq!(identity, same);
+        assert!(lock(&first).unwrap());
+        assert!(!lock(&second).unwrap(), "it is another's");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_draft_that_cannot_take_its_place_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        std::fs::create_dir(dir.path().join("a.csv")).unwrap();
+
+        assert!(folder.replace(Path::new("a.csv"), b"new").is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 pub(crate) mod csv;
 mod file_name;
 mod folder;
+mod found;
 pub(crate) mod memory;
+mod outage;
 mod rows;
 mod sheet;
+mod sheets;

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::getuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -44,35 +45,50 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until aborted.
+/// Answers until aborted. Where all places are taken, the client that has been there longest without a call under way
+/// gives way.
 pub(crate) fn serve(listener: UnixListener, desk: Desk) -> io::Result<JoinHandle<()>> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     Ok(tokio::spawn(async move {
+        let mut clients: Vec<Conversation> = Vec::new();
         loop {
             // An error here is one of a client that has gone, or a shortage of descriptors that passes.
             let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                let refusal = failure_line(&serde_json::Value::Null, "Busy", "too many clients at a time");
-                stream.try_write(refusal.as_bytes()).ok();
-                continue;
-            };
-            let is_ours = stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid()));
-            if is_ours {
-                let desk = desk.clone();
-                tokio::spawn(async move {
-                    converse(stream, desk).await;
-                    drop(place);
-                });
+            clients.retain(|client| !client.task.is_finished());
+            if clients.len() >= MAX_CLIENTS {
+                let Some(idle) = clients.iter().position(Conversation::is_idle) else {
+                    let refusal = failure_line(&serde_json::Value::Null, "Busy", "too many clients at a time");
+                    stream.try_write(refusal.as_bytes()).ok();
+                    continue;
+                };
+                clients.remove(idle).task.abort();
+            }
+            if stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid())) {
+                let calls = Arc::new(Semaphore::new(MAX_CALLS));
+                let task = tokio::spawn(converse(stream, desk.clone(), calls.clone()));
+                clients.push(Conversation { task, calls });
             }
         }
     }))
 }
 
-async fn converse(stream: tokio::net::UnixStream, desk: Desk) {
+/// A client.
+struct Conversation {
+    task: JoinHandle<()>,
+    /// A place for each call that may be under way.
+    calls: Arc<Semaphore>,
+}
+
+impl Conversation {
+    fn is_idle(&self) -> bool {
+        self.calls.available_permits() == MAX_CALLS
+    }
+}
+
+async fn converse(stream: tokio::net::UnixStream, desk: Desk, calls: Arc<Semaphore>) {
     let (reading, mut writing) = stream.into_split();
     let (answers, mut to_write) = mpsc::channel::<String>(MAX_CALLS);
     let writer = tokio::spawn(async move {
@@ -82,7 +98,6 @@ async fn converse(stream: tokio::net::UnixStream, desk: Desk) {
             }
         }
     });
-    let calls = Arc::new(Semaphore::new(MAX_CALLS));
     let mut lines = BufReader::new(reading);
     while let Some(line) = next_line(&mut lines).await {
         match parse_line(&line) {

@@ -56,6 +56,7 @@ pub(crate) fn run(types: &JobTypes) -> ExitCode {
     if !die_with_parent(spec.supervisor_pid) {
         return ExitCode::FAILURE;
     }
+    let parent = spec.supervisor_pid;
     let guard = log_to_supervisor(&spec);
     let status = match live(types, spec, tally) {
         Ok(()) | Err(JobError::Stopping) => ExitCode::SUCCESS,
@@ -68,6 +69,10 @@ pub(crate) fn run(types: &JobTypes) -> ExitCode {
         }
     };
     drop(guard);
+    if !has_parent(parent) {
+        // Nobody is left to end what this job started.
+        kill_own_group();
+    }
     status
 }
 

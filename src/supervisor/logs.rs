@@ -12,8 +12,9 @@ use tokio::net::unix::pipe;
 use crate::job::LogLine;
 use crate::telemetry::JobSaid;
 
-/// Lines that are kept of each job.
+/// Lines that are kept of each job, and their text in bytes.
 const KEPT_LINES: usize = 1000;
+const KEPT_BYTES: usize = 256 << 10;
 
 /// The longest line, in bytes.
 const MAX_LINE: usize = 16 << 10;
@@ -25,17 +26,20 @@ pub(super) struct JobLog(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     lines: VecDeque<LogLine>,
+    bytes: usize,
     forgotten: u64,
 }
 
 impl JobLog {
     fn push(&self, line: LogLine) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.lines.len() == KEPT_LINES {
-            kept.lines.pop_front();
+        kept.bytes += line.message.len();
+        kept.lines.push_back(line);
+        while kept.lines.len() > KEPT_LINES || kept.bytes > KEPT_BYTES {
+            let Some(oldest) = kept.lines.pop_front() else { break };
+            kept.bytes -= oldest.message.len();
             kept.forgotten += 1;
         }
-        kept.lines.push_back(line);
     }
 
     /// The newest lines, at most so many, oldest first; and how many older ones there were.

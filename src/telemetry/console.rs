@@ -15,8 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::Verbosity;
 use crate::job::LogLine;
 
-/// Lines that wait for the terminal before they are dropped.
-const BUFFERED_LINES: usize = 16_384;
+/// Lines that wait for the terminal before they are dropped, and the longest of them, in bytes: 8 MB in all.
+const BUFFERED_LINES: usize = 4096;
+const MAX_LINE: usize = 2048;
 
 /// Keeps the log's thread; dropping it writes what is still buffered.
 #[derive(Debug)]
@@ -66,6 +67,9 @@ where
             (true, Level::INFO) => ("\u{1b}[32m", "\u{1b}[0m"),
             (true, _) => ("\u{1b}[2m", "\u{1b}[0m"),
         };
-        writeln!(writer, "{time} {colour}{:<7}{plain} {}", line.level, line.message)
+        let text = &line.message[..line.message.floor_char_boundary(MAX_LINE)];
+        let rest = line.message.len() - text.len();
+        let cut = if rest > 0 { format!("… ({rest} bytes more)") } else { String::new() };
+        writeln!(writer, "{time} {colour}{:<7}{plain} {text}{cut}", line.level)
     }
 }

@@ -1,0 +1,121 @@
+//! A full disk holds data up, and loses none.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::harness::{Signal, Site, said, send};
+
+/// A small file system of its own.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Self {
+        fs::create_dir_all(&at).expect("the place can be made");
+        let mounted = said(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&at));
+        assert_eq!(mounted.code, 0, "this test must be allowed to mount: {mounted:?}");
+        Self(at)
+    }
+
+    /// Leaves only so much room.
+    fn fill(&self, room_kb: usize) {
+        fs::write(self.0.join("ballast"), vec![0; (8 << 20) - (room_kb << 10)]).expect("there is room");
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("ballast")).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        said(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+const ROWS: u64 = 20_000;
+
+fn site_of_rows() -> Site {
+    let text = format!("rows = {ROWS}\npause_us = 100\npadding = 100\n[store_config.csv]\nfile_path = \"rows.csv\"");
+    Site::new().csv().job("rows", &format!("daq_job_type = \"DAQJobRows\"\n{text}"))
+}
+
+/// Header once, every row once, in order.
+fn assert_all_rows(site: &Site) {
+    let rows = site.csv_rows("out/rows.csv");
+    let numbers: Vec<_> = rows[1..].iter().map(|row| row[0].parse::<u64>().expect("a whole row")).collect();
+    assert!(numbers.iter().copied().eq(0..ROWS), "{} rows, from {:?} to {:?}", numbers.len(), rows[1], rows.last());
+    assert!(rows.iter().all(|row| row.len() == 2));
+}
+
+#[test]
+fn when_the_disk_is_full_the_source_goes_on_and_afterwards_every_row_is_there_once() {
+    let site = site_of_rows();
+    let disk = SmallDisk::mount(site.path("out"));
+    disk.fill(256);
+    let mut node = site.start();
+    let picture = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+
+    let produced = picture.edge("rows", "csv").produced;
+    let held = node.wait("the source goes on", |picture| picture.edge("rows", "csv").produced > produced + 500);
+    assert_eq!((held.state("rows"), held.state("csv")), ("ready", "ready"), "{}", held.brief());
+    assert_eq!((held.restarts("rows"), held.restarts("csv")), (0, 0));
+    disk.free();
+
+    node.wait("all arrived", |picture| picture.edge("rows", "csv").arrived == ROWS);
+    assert_eq!(node.stop(), 0);
+    assert_all_rows(&site);
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_not_each_second() {
+    let site = site_of_rows();
+    let disk = SmallDisk::mount(site.path("out"));
+    disk.fill(256);
+    let mut node = site.start();
+    let first = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+    let up = first.0["supervisor"]["uptime_s"].as_f64().unwrap();
+
+    let later = node.wait("5 s later", |picture| picture.0["supervisor"]["uptime_s"].as_f64().unwrap() > up + 5.0);
+
+    assert!(later.alerts().len() <= 2, "{:?}", later.alerts());
+}
+
+#[test]
+fn a_store_that_is_killed_while_the_disk_is_full_leaves_no_torn_row() {
+    let site = site_of_rows();
+    let disk = SmallDisk::mount(site.path("out"));
+    disk.fill(256);
+    let mut node = site.start();
+    let pid = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits")).running("csv");
+
+    send(pid, Signal::KILL);
+    node.wait_back("csv", pid);
+    disk.free();
+
+    let produced = |picture: &crate::harness::Picture| picture.edge("rows", "csv").produced;
+    node.wait("the source is done", |picture| produced(picture) == ROWS);
+    node.stop();
+    let rows = site.csv_rows("out/rows.csv");
+    assert!(rows.iter().all(|row| row.len() == 2), "whole rows only");
+    let numbers: Vec<u64> =
+        rows[1..].iter().map(|row| row[0].parse().expect("a whole row, and no second header")).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "none came twice");
+}
+
+#[test]
+fn ctrl_c_while_the_disk_is_full_ends_in_time_and_says_that_rows_are_lost() {
+    let site = site_of_rows();
+    let disk = SmallDisk::mount(site.path("out"));
+    disk.fill(256);
+    let mut node = site.start();
+    node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+
+    node.interrupt();
+    let code = node.wait_exit();
+
+    assert_eq!(code, 1, "rows were lost, so the end is not clean");
+    assert!(node.log().contains("rows could not be written"), "{}", node.log());
+    site.wait_until_empty();
+    drop(disk);
+}

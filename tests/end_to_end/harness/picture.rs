@@ -1,0 +1,71 @@
+//! What `status` shows.
+
+use serde_json::Value;
+
+/// The answer to `status`.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture(pub(crate) Value);
+
+/// Counts of the messages from one job to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) produced: u64,
+    pub(crate) arrived: u64,
+    pub(crate) missing: u64,
+}
+
+impl Picture {
+    /// A job's part; null if there is none.
+    pub(crate) fn job(&self, name: &str) -> &Value {
+        let jobs = self.0["jobs"].as_array().expect("a status has jobs");
+        jobs.iter().find(|job| job["name"] == name).unwrap_or(&Value::Null)
+    }
+
+    pub(crate) fn state(&self, job: &str) -> &str {
+        self.job(job)["state"].as_str().unwrap_or("no such job")
+    }
+
+    pub(crate) fn reason(&self, job: &str) -> &str {
+        self.job(job)["reason"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self, job: &str) -> Option<u32> {
+        self.job(job)["pid"].as_u64().and_then(|pid| pid.try_into().ok())
+    }
+
+    /// The process of a job that runs.
+    pub(crate) fn running(&self, job: &str) -> u32 {
+        self.pid(job).unwrap_or_else(|| panic!("{job} has no process: {}", self.brief()))
+    }
+
+    pub(crate) fn restarts(&self, job: &str) -> u64 {
+        self.job(job)["restarts"].as_u64().expect("a job counts its restarts")
+    }
+
+    pub(crate) fn edge(&self, writer: &str, reader: &str) -> Edge {
+        let edges = self.0["edges"].as_array().expect("a status has edges");
+        let found = edges.iter().find(|edge| edge["writer"] == writer && edge["reader"] == reader);
+        let count = |edge: &Value, key: &str| edge[key].as_u64().expect("an edge has counts");
+        found.map_or_else(Edge::default, |edge| Edge {
+            produced: count(edge, "produced"),
+            arrived: count(edge, "arrived"),
+            missing: count(edge, "missing"),
+        })
+    }
+
+    pub(crate) fn alerts(&self) -> Vec<&str> {
+        let alerts = self.0["alerts"].as_array().expect("a status has alerts");
+        alerts.iter().filter_map(|alert| alert["alert_info"]["message"].as_str()).collect()
+    }
+
+    pub(crate) fn has_alert(&self, part: &str) -> bool {
+        self.alerts().iter().any(|alert| alert.contains(part))
+    }
+
+    /// States, reasons, edges and alerts.
+    pub(crate) fn brief(&self) -> String {
+        let jobs = self.0["jobs"].as_array().into_iter().flatten();
+        let jobs: Vec<_> = jobs.map(|job| format!("{} {} {}", job["name"], job["state"], job["reason"])).collect();
+        format!("{jobs:?} {} {:?}", self.0["edges"], self.alerts())
+    }
+}

@@ -1,0 +1,35 @@
+//! End to end: real processes, by what the user sees.
+//!
+//! One program for all subjects, so that they share the harness and the machine: every test has a working directory, a
+//! runtime directory and a supervisor of its own, waits for events with a deadline, and kills only what it has started.
+
+#[cfg(test)]
+mod bus_tcp;
+#[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod control_socket;
+#[cfg(test)]
+mod csv_files;
+#[cfg(test)]
+mod deaths;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod disk_full;
+#[cfg(test)]
+mod first_data;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod own_jobs;
+#[cfg(test)]
+mod security;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod supervision;
