@@ -34,10 +34,10 @@ const MAX_TOPICS: usize = 4096;
 /// How long `publish` may wait for room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Deadline {
-    /// Until the job is to stop.
+    /// Until the job is to stop. From then on nothing is taken, so a loop that only publishes ends by itself.
     #[default]
     Stop,
-    /// At most so long, and until the job is to stop.
+    /// At most so long. Also when the job is to stop already: for last words, where the readers have room.
     Within(Duration),
 }
 
@@ -135,6 +135,9 @@ impl Publisher {
     ) -> Result<Tracked, PublishError> {
         let plane = topics.first().map_or(Plane::Data, Topic::plane);
         let patience = Patience::new(deadline, &self.stop);
+        if plane == Plane::Data && deadline == Deadline::Stop && self.stop.has_rung() {
+            return Err(patience.refusal(topics.first()));
+        }
         let mut guard = self.lock(plane, &patience);
         let Some(outlet) = guard.as_mut().and_then(|guard| guard.as_mut()) else {
             return Err(patience.refusal(topics.first()));

@@ -60,10 +60,11 @@ fn picture(status: &Status) -> String {
     text
 }
 
-const JOB_HEAD: [&str; 12] =
-    ["job", "state", "pid", "up", "restarts", "in", "MB in", "out", "MB out", "gaps", "p99 ms", "cpu % / MB"];
+const JOB_HEAD: [&str; 13] = [
+    "job", "state", "pid", "up", "restarts", "in", "MB in", "out", "MB out", "gaps", "refused", "p99 ms", "cpu % / MB",
+];
 
-fn job_row(job: &JobStatus) -> [String; 12] {
+fn job_row(job: &JobStatus) -> [String; 13] {
     let stats = &job.stats;
     let is_running = job.pid.is_some();
     let if_running = |text: String| if is_running { text } else { "-".into() };
@@ -81,6 +82,7 @@ fn job_row(job: &JobStatus) -> [String; 12] {
         if_running(stats.message_out_stats.count.to_string()),
         megabytes(stats.message_out_bytes),
         if_running((stats.message_in_missing + stats.message_out_dropped).to_string()),
+        if_running(stats.message_in_refused.to_string()),
         if latency.count == 0 { "-".into() } else { format!("{:.2}", latency.p99_ms) },
         if_running(format!("{:.1} / {:.1}", stats.resource_stats.cpu_percent, stats.resource_stats.rss_mb)),
     ]

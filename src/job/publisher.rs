@@ -49,7 +49,7 @@ impl Publisher {
     }
 
     /// Sends a message to topics, and counts what became of it. It waits for room until the deadline; when the job is to
-    /// stop it waits no longer.
+    /// stop it waits no longer, and with [`Deadline::Stop`] takes nothing any more.
     ///
     /// # Errors
     /// [`PublishError`]; the message counts as dropped then.

@@ -54,7 +54,7 @@ fn when_the_disk_is_full_the_source_goes_on_and_afterwards_every_row_is_there_on
     let disk = SmallDisk::mount(site.path("out"));
     disk.fill(256);
     let mut node = site.start();
-    let picture = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+    let picture = node.wait("it is told", |picture| picture.has_alert("waits, and keeps what it has"));
 
     let produced = picture.edge("rows", "csv").produced;
     let held = node.wait("the source goes on", |picture| picture.edge("rows", "csv").produced > produced + 500);
@@ -73,7 +73,7 @@ fn a_full_disk_is_told_once_and_not_each_second() {
     let disk = SmallDisk::mount(site.path("out"));
     disk.fill(256);
     let mut node = site.start();
-    let first = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+    let first = node.wait("it is told", |picture| picture.has_alert("waits, and keeps what it has"));
     let up = first.0["supervisor"]["uptime_s"].as_f64().unwrap();
 
     let later = node.wait("5 s later", |picture| picture.0["supervisor"]["uptime_s"].as_f64().unwrap() > up + 5.0);
@@ -87,7 +87,7 @@ fn a_store_that_is_killed_while_the_disk_is_full_leaves_no_torn_row() {
     let disk = SmallDisk::mount(site.path("out"));
     disk.fill(256);
     let mut node = site.start();
-    let pid = node.wait("it is told", |picture| picture.has_alert("cannot write, and waits")).running("csv");
+    let pid = node.wait("it is told", |picture| picture.has_alert("waits, and keeps what it has")).running("csv");
 
     send(pid, Signal::KILL);
     node.wait_back("csv", pid);
@@ -109,13 +109,13 @@ fn ctrl_c_while_the_disk_is_full_ends_in_time_and_says_that_rows_are_lost() {
     let disk = SmallDisk::mount(site.path("out"));
     disk.fill(256);
     let mut node = site.start();
-    node.wait("it is told", |picture| picture.has_alert("cannot write, and waits"));
+    node.wait("it is told", |picture| picture.has_alert("waits, and keeps what it has"));
 
     node.interrupt();
     let code = node.wait_exit();
 
     assert_eq!(code, 1, "rows were lost, so the end is not clean");
-    assert!(node.log().contains("rows could not be written"), "{}", node.log());
+    assert!(node.log().contains("could not be written before the end"), "{}", node.log());
     site.wait_until_empty();
     drop(disk);
 }
