@@ -61,7 +61,19 @@ fn picture(status: &Status) -> String {
 }
 
 const JOB_HEAD: [&str; 13] = [
-    "job", "state", "pid", "up", "restarts", "in", "MB in", "out", "MB out", "gaps", "refused", "p99 ms", "cpu % / MB",
+    "job",
+    "state",
+    "pid",
+    "up",
+    "restarts",
+    "in",
+    "MB in",
+    "out",
+    "MB out",
+    "gaps",
+    "refused",
+    "p99 ms",
+    "cpu % / MB",
 ];
 
 fn job_row(job: &JobStatus) -> [String; 13] {

@@ -70,9 +70,11 @@ fn the_end_of_an_essential_job_is_the_end_of_all() {
     assert!(node.log().contains("essential job hv does not come back"), "{}", node.log());
 }
 
+const ONE_MESSAGE: &str = "daq_job_type = \"DAQJobFlood\"\nmessages = 1\nsize = 100\n[store_config.recorder]";
+
 #[test]
 fn a_source_that_ends_by_itself_is_done() {
-    let site = Site::new().supervisor(QUICK).recorder().flood(1, "");
+    let site = Site::new().supervisor(QUICK).recorder().job("flood", ONE_MESSAGE);
     let mut node = site.start();
 
     let picture = node.wait("it is done", |picture| picture.state("flood") == "exited");
