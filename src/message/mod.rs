@@ -1,7 +1,7 @@
 //! The wire contract: envelope, topics, payloads, message types.
 //!
 //! A message on the bus is a list of frames, `[topic] [envelope] [payload 0] … [payload n]`, one copy a topic. The
-//! bytes are drawn in [`envelope`]; the names of topics are all made in [`topic`].
+//! bytes are drawn in `envelope`; the names of topics are all made in `topic`.
 //!
 //! Invariants: nothing here opens a socket or a file; decoding arbitrary bytes gives a value or an error, never a panic.
 

@@ -1,8 +1,8 @@
 //! The one door to the atomics: shared words, named fences, and the two test hooks behind them.
 //!
 //! Invariant: no other file names an atomic that lies in shared memory. Under `cfg(loom)` the words are loom's, and
-//! [`Weakened`] can take one named ordering away, so that a test can show that it was needed. With the feature
-//! `kill-points` every store may be the last thing that the process does (see [`crate::kill_points`]).
+//! `Weakened` can take one named ordering away, so that a test can show that it was needed. With the feature
+//! `kill-points` every store may be the last thing that the process does (see `kill_points`).
 
 #[cfg(loom)]
 use loom::sync::atomic as imp;
