@@ -28,6 +28,7 @@ pub(super) fn run(target: &Target, types: &JobTypes) -> Result<ExitCode, CliErro
 fn signal_reason(signal: i32) -> &'static str {
     match signal {
         libc::SIGINT => "Ctrl-C",
+        libc::SIGHUP => "the terminal was closed",
         _ => "SIGTERM",
     }
 }

@@ -43,6 +43,13 @@ impl ChildEnd {
     }
 }
 
+impl ChildEnd {
+    /// Whether it was SIGTERM that ended it: so ends who is asked before it can hear.
+    pub(crate) fn is_terminated(self) -> bool {
+        matches!(self, Self::Signal { signal: libc::SIGTERM, .. })
+    }
+}
+
 impl fmt::Display for ChildEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

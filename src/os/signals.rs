@@ -1,4 +1,4 @@
-//! Signals: a child starts with none ignored and none blocked, and hears SIGTERM on a thread of its own.
+//! Signals: a child starts with none ignored and none blocked, and hears stop signals on a thread of its own.
 
 #![expect(unsafe_code, reason = "signal dispositions and masks")]
 
@@ -16,10 +16,13 @@ pub(crate) fn reset_signals() {
     change_mask(libc::SIG_SETMASK, &[]);
 }
 
-/// Blocks SIGTERM and SIGINT in this thread and in those that it starts: only the thread of [`spawn_signal_thread`] takes
+/// Asked to end: by somebody, by Ctrl-C, by a terminal that is closed.
+const STOP_SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Blocks the stop signals in this thread and in those that it starts: only the thread of [`spawn_signal_thread`] takes
 /// them, and no system call elsewhere is interrupted.
 pub(crate) fn block_stop_signals() {
-    change_mask(libc::SIG_BLOCK, &[libc::SIGTERM, libc::SIGINT]);
+    change_mask(libc::SIG_BLOCK, &STOP_SIGNALS);
 }
 
 /// Changes the signal mask of this thread.
@@ -36,14 +39,14 @@ fn change_mask(how: libc::c_int, signals: &[libc::c_int]) {
     unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Calls `heard` on a thread of its own at each SIGTERM or SIGINT.
+/// Calls `heard` on a thread of its own at each stop signal.
 ///
 /// # Errors
 /// The system's, when the handler or the thread cannot be made.
 pub(crate) fn spawn_signal_thread(mut heard: impl FnMut(i32) + Send + 'static) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([libc::SIGTERM, libc::SIGINT])?;
+    let mut signals = signal_hook::iterator::Signals::new(STOP_SIGNALS)?;
     thread::Builder::new().name("signals".into()).spawn(move || {
-        change_mask(libc::SIG_UNBLOCK, &[libc::SIGTERM, libc::SIGINT]);
+        change_mask(libc::SIG_UNBLOCK, &STOP_SIGNALS);
         for signal in signals.forever() {
             heard(signal);
         }

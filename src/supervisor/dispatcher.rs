@@ -196,7 +196,7 @@ impl Dispatcher {
         let was_asked = entry.state.name() == StateName::Stopping;
         JobEnded { job: entry.name(), end, was_asked }.emit();
         let outcome = outcome(entry.config.kind, end);
-        for capture in entry.end_start(end).into_iter().flat_map(|running| running.captures) {
+        for capture in entry.end_start(end, was_asked).into_iter().flat_map(|running| running.captures) {
             tokio::spawn(async move {
                 let abort = capture.abort_handle();
                 if tokio::time::timeout(LAST_WORDS, capture).await.is_err() {

@@ -65,6 +65,7 @@ pub(super) struct Entry {
     pub(super) subscriptions: Vec<String>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) last_end: Option<ChildEnd>,
+    last_end_was_good: bool,
     pub(super) started_at: Option<Instant>,
     stats: JobStats,
     heard_at: Option<Instant>,
@@ -85,6 +86,7 @@ impl Entry {
             book: Book::default(),
             waiters: Vec::new(),
             last_end: None,
+            last_end_was_good: true,
             started_at: None,
             stats: JobStats::default(),
             heard_at: None,
@@ -124,10 +126,11 @@ impl Entry {
     }
 
     /// The process is gone: its counts go into the book.
-    pub(super) fn end_start(&mut self, end: ChildEnd) -> Option<Running> {
+    pub(super) fn end_start(&mut self, end: ChildEnd, was_asked: bool) -> Option<Running> {
         self.read_tally();
         self.book.close();
         self.last_end = Some(end);
+        self.last_end_was_good = end.is_success() || was_asked && end.is_terminated();
         self.instance_id = None;
         self.running.take()
     }
@@ -172,7 +175,7 @@ impl Entry {
     pub(super) fn ended_well(&self) -> bool {
         match &self.state {
             JobState::Fatal { .. } => false,
-            _ => self.last_end.is_none_or(ChildEnd::is_success),
+            _ => self.last_end_was_good,
         }
     }
 

@@ -69,7 +69,7 @@ pub(crate) struct JobEnded<'a> {
 
 impl JobEnded<'_> {
     pub(crate) fn emit(self) {
-        match (self.was_asked, self.end.is_success()) {
+        match (self.was_asked, self.end.is_success() || self.was_asked && self.end.is_terminated()) {
             (true, true) => tracing::info!("[{}] stopped", self.job),
             (true, false) => tracing::warn!("[{}] stopped with {}", self.job, self.end),
             (false, true) => tracing::info!("[{}] has ended by itself", self.job),

@@ -1,6 +1,6 @@
 //! kill -9: of a store, of a source, of the supervisor.
 
-use crate::harness::{Node, Picture, Signal, Site, send, wait_for};
+use crate::harness::{Node, Picture, Signal, Site, is_suspended, send, wait_for};
 
 /// Kills a job, sees it wait, and sees it back.
 fn kill_and_await(node: &mut Node<'_>, job: &str) -> (Picture, Picture) {
@@ -106,7 +106,9 @@ fn a_job_that_is_suspended_does_not_survive_the_supervisor() {
     let site = Site::new().csv().rows(1_000_000, 2000);
     let mut node = site.start();
     let picture = node.wait_ready(&["csv", "rows"]);
-    send(picture.running("csv"), Signal::STOP);
+    let pid = picture.running("csv");
+    send(pid, Signal::STOP);
+    wait_for("it is suspended", || is_suspended(pid));
 
     node.kill();
 
@@ -177,10 +179,10 @@ fn what_had_arrived_outlives_the_supervisor_and_no_second_store_writes_into_it()
     let numbers: Vec<u64> = rows[1..].iter().map(|row| row[0].parse().unwrap()).collect();
     let starts: Vec<_> = numbers.chunk_by(|a, b| b > a).collect();
     assert_eq!(starts.len(), 6, "one row of numbers a start");
-    for (rows, arrived) in starts.iter().zip(arrived) {
-        let count = rows.len() as u64;
-        assert!(count >= arrived, "{arrived} had arrived, {count} are in the file");
-        // What was in the dead supervisor's own hands may be missing after that.
-        assert!(rows.iter().copied().zip(0..arrived).all(|(n, expected)| n == expected), "without a gap");
+    // What an old source still held may come through the next supervisor, and counts as arrived there.
+    let (rows, arrived) = (numbers.len() as u64, arrived.iter().sum::<u64>());
+    assert!(rows >= arrived, "{arrived} had arrived, {rows} are in the file");
+    for numbers in starts {
+        assert!(numbers.iter().copied().take(200).eq(0..200), "what came long before the death is there: {numbers:?}");
     }
 }

@@ -18,7 +18,7 @@ use md5::{Digest, Md5};
 use tempfile::TempDir;
 
 pub(crate) use picture::{Edge, Picture};
-pub(crate) use process::{Process, Signal, memory_peak_mb, send};
+pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, send};
 
 /// Nothing that is waited for takes so long, on any machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

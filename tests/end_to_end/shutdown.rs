@@ -117,7 +117,7 @@ fn sigterm_is_an_ordered_end_too() {
 
 #[test]
 fn ctrl_c_while_jobs_are_still_starting_ends_all() {
-    let site = Site::new().csv().rows(10, 0).difficult("hv", "hangs_in_new", "");
+    let site = Site::new().csv().rows(10, 0).difficult("hv", "hangs_in_new", "[supervise]\nstop_timeout_seconds = 1");
     let mut node = site.start();
     node.wait("it is starting", |picture| picture.state("hv") == "starting" && picture.pid("hv").is_some());
 

@@ -48,3 +48,9 @@ pub(crate) fn memory_peak_mb(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number") * 1024 / 1_000_000
 }
+
+/// Whether a process is suspended: SIGSTOP takes effect some time after it was sent.
+pub(crate) fn is_suspended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, tail)| tail.trim_start().starts_with('T'))
+}
