@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::panic::{catch_unwind, set_hook};
 
-use enrgdaq::message::{decode_table, pack_records, unpack_records};
+use enrgdaq::message::{RecordPack, decode_table, records, table_in_place};
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
@@ -26,12 +26,13 @@ fuzz_target!(
 );
 
 fn read(bytes: &[u8]) {
-    if let Ok(table) = decode_table(bytes) {
-        // Touches every value: a table that was accepted can be shown.
-        let _text = format!("{table:?}");
-    }
-    if let Ok(records) = unpack_records(bytes) {
-        let packed = pack_records(records).expect("what was unpacked can be packed");
-        assert_eq!(packed.bytes, bytes, "a pack has one form");
+    let copied = decode_table(bytes).ok();
+    let in_place = table_in_place(bytes.to_vec().into()).ok();
+    // Touches every value: a table that was accepted can be shown.
+    assert_eq!(format!("{copied:?}"), format!("{in_place:?}"), "both ways of reading have one verdict");
+    if let Ok(records) = records(bytes) {
+        let mut pack = RecordPack::new();
+        records.for_each(|record| pack.push(record).expect("what was unpacked can be packed"));
+        assert_eq!(pack.to_vec(), bytes, "a pack has one form");
     }
 }

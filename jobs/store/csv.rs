@@ -1,7 +1,8 @@
 //! `DAQJobStoreCSV`: tables into CSV files.
 //!
-//! Invariants: a row is written whole or not at all, and the file is right at every moment; a full disk holds the store
-//! up (and so, in the end, its sources) until there is room again: nothing is dropped; a message that is no rows, names
+//! Invariants: a row is written whole or not at all, and the file is right at every moment; a message is acknowledged
+//! when the system has its rows, so that a store that is killed gets again what it had in memory; a full disk holds the
+//! store up (and so, in the end, its sources) until there is room again: nothing is dropped; a message that is no rows, names
 //! no file inside `out_dir`, or one that cannot be written whatever one waits for, is refused, counted and told, once a
 //! stream or file. All waiting is done in `CsvStore::settle`.
 
@@ -29,6 +30,13 @@ use super::sheets::{Failure, Round, Sheets, Target};
 /// Rows reach the disk at least this often.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
+/// When nothing has come for so long, what came before is handed to the system.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// So much is held without being acknowledged, at the most: envelopes and payloads in bytes, and messages.
+const MAX_HELD_BYTES: u64 = 8 << 20;
+const MAX_HELD: usize = 4096;
+
 /// How long to wait before writing is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -41,8 +49,9 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(8);
 /// Refusals that are remembered, so that each is told once.
 const MAX_TOLD: usize = 10_000;
 
-/// Writes tables into CSV files, below one folder. The rows of a message reach the file within a second, and the disk
-/// with them. A row with other columns than the file has goes to `name_1.csv`, `name_2.csv` …
+/// Writes tables into CSV files, below one folder. The rows of a message reach the file at once, or, when there are many,
+/// within a second; the disk within a second. A store that dies before gets them again: the last rows may then be there
+/// twice. A row with other columns than the file has goes to `name_1.csv`, `name_2.csv` …
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CsvStoreConfig {
@@ -101,6 +110,9 @@ pub(crate) struct CsvStore {
     refused: u64,
     told: HashSet<String>,
     give_up_at: Option<Instant>,
+    /// Whose rows the system may not have yet.
+    held: Vec<Delivery>,
+    held_bytes: u64,
 }
 
 impl Job for CsvStore {
@@ -117,16 +129,22 @@ impl Job for CsvStore {
         let fail = |error| JobError::failed(format!("cannot open the folder {}", config.out_dir.display()), error);
         let folder = Folder::open(&config.out_dir).map_err(fail)?;
         let (sheets, outage) = (Sheets::new(folder), Outage::default());
-        Ok(Self { sheets, outage, refused: 0, told: HashSet::new(), give_up_at: None })
+        let (told, held) = (HashSet::new(), Vec::new());
+        Ok(Self { sheets, outage, refused: 0, told, give_up_at: None, held, held_bytes: 0 })
     }
 
     fn run(mut self, cx: Context) -> Result<(), JobError> {
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
-            match cx.inbox().next(flush_at.saturating_duration_since(Instant::now()))? {
-                Some(delivery) => self.take(&cx, &delivery)?,
+            let until_flush = flush_at.saturating_duration_since(Instant::now());
+            let patience = if self.held.is_empty() { until_flush } else { until_flush.min(QUIET) };
+            match cx.inbox().next(patience)? {
+                Some(delivery) => self.take(&cx, delivery)?,
                 None if cx.stopping() => break,
-                None => {}
+                None => self.hand_over(&cx)?,
+            }
+            if self.held.len() >= MAX_HELD || self.held_bytes >= MAX_HELD_BYTES {
+                self.hand_over(&cx)?;
             }
             if Instant::now() >= flush_at {
                 self.settle(&cx)?;
@@ -139,28 +157,33 @@ impl Job for CsvStore {
 }
 
 impl CsvStore {
-    fn take(&mut self, cx: &Context, delivery: &Delivery) -> Result<(), JobError> {
-        match self.put(delivery) {
-            // What a file is short of holds up all: what comes meanwhile has to wait somewhere, and here is no room.
-            Ok(round) => match self.report(cx, round) {
-                Some(_) => self.settle(cx),
-                None => Ok(()),
-            },
+    fn take(&mut self, cx: &Context, mut delivery: Delivery) -> Result<(), JobError> {
+        match self.put(&mut delivery) {
+            Ok(round) => {
+                self.held_bytes += delivery.size();
+                self.held.push(delivery);
+                // What a file is short of holds up all: what comes meanwhile has to wait somewhere, and here is no room.
+                match self.report(cx, round) {
+                    Some(_) => self.settle(cx),
+                    None => Ok(()),
+                }
+            }
             Err(refused) => {
-                let src = &delivery.envelope.src;
+                let src = &delivery.envelope.head.src;
                 let key = format!("{} {:?}", src.unique_id, std::mem::discriminant(&refused));
                 let whose = format!("messages of {} ({})", src.daq_job_type, src.unique_id);
                 self.refuse(cx, 1, key, &format!("{whose}: {}", chain(&refused)));
+                delivery.ack();
                 Ok(())
             }
         }
     }
 
-    fn put(&mut self, delivery: &Delivery) -> Result<Round, Refused> {
-        let envelope = &delivery.envelope;
-        let stores = envelope.store_config.as_ref().ok_or(Refused::NoTarget)?;
+    fn put(&mut self, delivery: &mut Delivery) -> Result<Round, Refused> {
+        let (ts, head) = (delivery.envelope.ts, delivery.envelope.head.clone());
+        let stores = head.store_config.as_ref().ok_or(Refused::NoTarget)?;
         let target: CsvTarget = stores.target("csv").ok_or(Refused::NoTarget)??;
-        let path = target.path(local_date(envelope.ts), envelope.tag.as_deref())?;
+        let path = target.path(local_date(ts), head.tag.as_deref())?;
         let rows = rows_of(delivery)?;
         let form = Form { header: rows.header, is_compressed: target.use_zstd };
         if target.overwrite {
@@ -168,6 +191,28 @@ impl CsvStore {
             return Ok(Round::default());
         }
         Ok(self.sheets.put(Target { path, form }, rows.lines))
+    }
+
+    /// Everything to the system, as far as that makes sense before the next flush.
+    fn hand_over(&mut self, cx: &Context) -> Result<(), JobError> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let (round, is_all) = self.sheets.hand_over();
+        match self.report(cx, round) {
+            Some(_) => self.settle(cx),
+            None if is_all => {
+                self.acknowledge();
+                Ok(())
+            }
+            None if self.held.len() >= MAX_HELD || self.held_bytes >= MAX_HELD_BYTES => self.settle(cx),
+            None => Ok(()),
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        self.held.drain(..).for_each(Delivery::ack);
+        self.held_bytes = 0;
     }
 
     /// Everything onto the disk; where there is no room it waits, until the job has had to end for a while.
@@ -183,6 +228,7 @@ impl CsvStore {
             }
             cx.alive();
         }
+        self.acknowledge();
         if self.outage.is_over(Instant::now(), cx.stopping()) {
             cx.alert(Severity::Info, format!("{} writes again; nothing that waited was lost", cx.name()));
         }
@@ -212,14 +258,20 @@ impl CsvStore {
         Instant::now() < give_up_at
     }
 
-    /// Counts and tells all that gets into no file any more.
+    /// Tells what gets into no file before the end, and counts what of it is lost: what came over the bus.
     fn give_up(&mut self, cx: &Context, trouble: Failure) -> JobError {
-        let mut messages = self.sheets.messages();
-        while let Ok(Some(_)) = cx.inbox().next(Duration::ZERO) {
-            messages += 1;
+        while let Ok(Some(delivery)) = cx.inbox().next(Duration::ZERO) {
+            self.held.push(delivery);
         }
-        cx.refuse(messages);
-        let text = format!("the rows of {messages} messages are lost: they could not be written before the end");
+        let (waiting, lost): (Vec<_>, Vec<_>) = self.held.drain(..).partition(Delivery::comes_again);
+        let mut text = String::from("rows could not be written before the end");
+        if !waiting.is_empty() {
+            text += &format!("; those of {} messages wait for the next start", waiting.len());
+        }
+        if !lost.is_empty() {
+            cx.refuse(lost.len() as u64);
+            text += &format!("; those of {} messages are lost", lost.len());
+        }
         cx.alert(Severity::Error, format!("{}: {text}: {}", cx.name(), chain(&trouble)));
         JobError::failed(text, trouble)
     }

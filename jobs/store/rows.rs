@@ -10,7 +10,7 @@ use arrow_array::types::{
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use enrgdaq::job::Delivery;
-use enrgdaq::message::{DecodeError, PayloadError, StoreTable, StoreTabular, decode_table};
+use enrgdaq::message::{DecodeError, PayloadError, StoreTable, StoreTabular};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -19,8 +19,6 @@ use thiserror::Error;
 pub(super) enum RowsError {
     #[error("messages of type {0} are no rows")]
     Type(String),
-    #[error("the message has no payload")]
-    NoPayload,
     #[error(transparent)]
     Table(#[from] PayloadError),
     #[error(transparent)]
@@ -41,13 +39,13 @@ pub(super) struct Rows {
 }
 
 /// The rows of a message.
-pub(super) fn rows_of(delivery: &Delivery) -> Result<Rows, RowsError> {
+pub(super) fn rows_of(delivery: &mut Delivery) -> Result<Rows, RowsError> {
     if delivery.envelope.body::<StoreTable>().is_some() {
-        return table_rows(&decode_table(delivery.payload(0).ok_or(RowsError::NoPayload)?)?);
+        return table_rows(&delivery.table()?);
     }
     match delivery.envelope.body::<StoreTabular>() {
         Some(tabular) => tabular_rows(&tabular?),
-        None => Err(RowsError::Type(delivery.envelope.kind.clone())),
+        None => Err(RowsError::Type(delivery.envelope.head.kind.clone())),
     }
 }
 

@@ -75,6 +75,11 @@ impl Sheet {
         self.rows.len() >= BUFFER
     }
 
+    /// Whether rows wait that had better be written together with more.
+    pub(super) fn is_late(&self) -> bool {
+        self.form.is_compressed && !self.rows.is_empty()
+    }
+
     /// Writes what waits. After an error nothing is lost: the rows wait on.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.is_torn {

@@ -175,11 +175,16 @@ impl Sheets {
         round
     }
 
-    /// How many messages would be lost if it ended here.
-    pub(super) fn messages(&self) -> u64 {
-        let waiting = self.waiting.iter().map(|waiting| waiting.messages);
-        let open = self.open.values().map(|open| open.sheet.messages());
-        waiting.chain(open).sum::<u64>() + self.drafts.len() as u64
+    /// Tries once to hand everything to the system; `false` if something waits for the next round: a compressed file
+    /// gains by large pieces, and whole contents may be replaced before.
+    pub(super) fn hand_over(&mut self) -> (Round, bool) {
+        let mut round = Round::default();
+        self.put_waiting(&mut round);
+        let (late, early) = self.identities().into_iter().partition::<Vec<_>, _>(|id| self.open[id].sheet.is_late());
+        for identity in early {
+            self.attempt(identity, &mut round, Sheet::write);
+        }
+        (round, late.is_empty() && self.waiting.is_empty() && self.drafts.is_empty())
     }
 
     fn put_waiting(&mut self, round: &mut Round) {

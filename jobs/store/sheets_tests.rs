@@ -5,6 +5,15 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
+impl Sheets {
+    /// How many messages would be lost if it ended here.
+    fn messages(&self) -> u64 {
+        let waiting = self.waiting.iter().map(|waiting| waiting.messages);
+        let open = self.open.values().map(|open| open.sheet.messages());
+        waiting.chain(open).sum::<u64>() + self.drafts.len() as u64
+    }
+}
+
 struct Bench {
     dir: tempfile::TempDir,
     sheets: Sheets,

@@ -32,8 +32,7 @@ pub use error::BusError;
 pub(crate) use proxy::Proxies;
 pub use publisher::{Deadline, PublishError};
 pub(crate) use publisher::{Publisher, Tracked};
-pub use subscriber::Delivery;
-pub(crate) use subscriber::{Arrival, Subscriber, SubscriberCounts};
+pub(crate) use subscriber::{Arrival, Delivery, Subscriber, SubscriberCounts};
 
 use crate::message::Plane;
 

@@ -17,7 +17,7 @@ use super::contexts::Contexts;
 use super::endpoints::Endpoints;
 use super::error::BusError;
 use super::high_water;
-use crate::message::{EncodeError, Encoded, Message, MessageId, Origin, Payload, Plane, Topic, covers};
+use crate::message::{EncodeError, Message, MessageId, Origin, Payload, Plane, Prepared, Topic, covers};
 use crate::os::{Wake, now_ns, set_xpub_nodrop};
 
 /// How long one attempt to send waits before deadline and bell are looked at, in milliseconds.
@@ -145,16 +145,18 @@ impl Publisher {
         let id = outlet.next_id();
         outlet.take_subscriptions();
         let mut tracked = Tracked { id, plane, routed: 0, bytes: 0 };
-        let mut encoded = None;
+        let mut prepared = None;
+        let infos = message.payload_infos();
         for topic in topics {
             if !outlet.has_readers(topic) {
                 continue;
             }
-            let encoded = match &encoded {
-                Some(encoded) => encoded,
-                None => encoded.insert(message.encode(id, now_ns(), &self.origin)?),
+            let (prepared, ts) = match &prepared {
+                Some(prepared) => prepared,
+                None => prepared.insert((Prepared::new(message, &self.origin, &[])?, now_ns())),
             };
-            match outlet.send(topic, encoded, &message.payloads, &patience) {
+            let envelope = prepared.copy(id, *ts, &infos, outlet.next_ord(topic));
+            match outlet.send(topic, envelope, &message.payloads, &patience) {
                 Ok(bytes) => tracked.bytes += bytes,
                 Err(error) => return Err(error.after(tracked)),
             }
@@ -172,6 +174,29 @@ impl Publisher {
             outlet.take_subscriptions();
             outlet.has_readers(topic)
         })
+    }
+
+    /// Whether anything was published on a plane.
+    pub(crate) fn has_published(&self, plane: Plane) -> bool {
+        self.outlet(plane).lock().as_ref().is_some_and(|outlet| outlet.seq > 0)
+    }
+
+    /// What programs that are no jobs have subscribed on the data plane; `None` while another thread publishes.
+    pub(crate) fn outside_subscriptions(&self) -> Option<Vec<String>> {
+        let mut outlet = self.data.try_lock()?;
+        let outlet = outlet.as_mut()?;
+        outlet.take_subscriptions();
+        Some(outlet.subscriptions.iter().filter(|name| !name.starts_with('~')).cloned().collect())
+    }
+
+    /// Sends a message of the ring to everybody who subscribed one of its topics, as it is, at once or not at all; gives
+    /// how many copies were sent, and how many would have been.
+    pub(crate) fn forward(&self, topics: &[Topic], envelope: &[u8], payloads: &[&[u8]]) -> (u64, u64) {
+        let mut outlet = self.data.lock();
+        let Some(outlet) = outlet.as_mut() else { return (0, 0) };
+        let wanted: Vec<_> = topics.iter().filter(|topic| outlet.has_readers(topic)).collect();
+        let sent = wanted.iter().filter(|topic| outlet.forward(topic, envelope, payloads)).count();
+        (sent as u64, wanted.len() as u64)
     }
 
     /// Closes the socket of a plane: what was published still leaves, and its context waits for that; what comes now is
@@ -285,13 +310,12 @@ impl Outlet {
 
     /// Sends one copy; gives its size.
     fn send(
-        &mut self,
+        &self,
         topic: &Topic,
-        encoded: &Encoded,
+        envelope: Vec<u8>,
         payloads: &[Payload],
         patience: &Patience<'_>,
     ) -> Result<u64, PublishError> {
-        let envelope = encoded.copy(self.next_ord(topic));
         self.send_topic(topic, patience)?;
         let mut bytes = envelope.len() as u64;
         let refuse = |source| PublishError::Bus { topic: topic.clone(), source };
@@ -315,6 +339,20 @@ impl Outlet {
                 Err(source) => return Err(PublishError::Bus { topic: topic.clone(), source }),
             }
         }
+    }
+
+    /// Sends one copy of what the ring holds; `false` if there was no room. It has no `ord`: gaps are no fault here.
+    fn forward(&self, topic: &Topic, envelope: &[u8], payloads: &[&[u8]]) -> bool {
+        if self.socket.send(topic.as_str(), zmq::SNDMORE | zmq::DONTWAIT).is_err() {
+            return false;
+        }
+        let more = |last: bool| if last { 0 } else { zmq::SNDMORE };
+        // Once the first frame is accepted the others are too.
+        let mut sent = self.socket.send(envelope, more(payloads.is_empty())).is_ok();
+        for (n, payload) in payloads.iter().enumerate() {
+            sent &= self.socket.send(*payload, more(n + 1 == payloads.len())).is_ok();
+        }
+        sent
     }
 
     fn next_ord(&mut self, topic: &Topic) -> u64 {

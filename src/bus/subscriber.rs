@@ -11,7 +11,7 @@ use super::contexts::Contexts;
 use super::endpoints::Endpoints;
 use super::error::BusError;
 use super::high_water;
-use crate::message::{Envelope, Plane, Topic, covers};
+use crate::message::{Decoder, Envelope, Plane, Topic, covers};
 use crate::os::Wake;
 
 /// Writers that are remembered; beyond that the one that was silent longest is forgotten.
@@ -19,23 +19,18 @@ const MAX_WRITERS: usize = 1024;
 
 /// A received message.
 #[derive(Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The topic under which this copy came.
-    pub topic: Topic,
+    pub(crate) topic: Topic,
     /// What it says of itself.
-    pub envelope: Envelope,
-    payloads: Vec<zmq::Message>,
+    pub(crate) envelope: Envelope,
+    pub(crate) payloads: Vec<zmq::Message>,
     envelope_len: usize,
 }
 
 impl Delivery {
-    /// The bytes of a payload.
-    pub fn payload(&self, n: usize) -> Option<&[u8]> {
-        self.payloads.get(n).map(|frame| &frame[..])
-    }
-
     /// Envelope and payloads, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         (self.envelope_len + self.payloads.iter().map(|frame| frame.len()).sum::<usize>()) as u64
     }
 }
@@ -125,23 +120,23 @@ impl Subscriber {
         self.counts
     }
 
-    /// The next message; `None` when none came in time or the bell rang before.
+    /// The next message; `None` when none came in time or one of the bells rang before.
     ///
     /// # Errors
     /// What libzmq says of a broken context.
-    pub(crate) fn next(&mut self, within: Duration, bell: &Wake) -> Result<Option<Arrival>, BusError> {
+    pub(crate) fn next(&mut self, within: Duration, bells: &[&Wake]) -> Result<Option<Arrival>, BusError> {
         let until = Instant::now().checked_add(within);
         loop {
             if let Some(arrival) = self.next_now()? {
                 return Ok(Some(arrival));
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) || bell.has_rung() {
+            if left == Some(Duration::ZERO) || bells.iter().any(|bell| bell.has_rung()) {
                 return Ok(None);
             }
             let sockets = self.intakes.iter().map(|intake| intake.socket.as_poll_item(zmq::POLLIN));
-            let bell_item = zmq::PollItem::from_fd(bell.raw_fd(), zmq::POLLIN);
-            let mut items: Vec<_> = sockets.chain([bell_item]).collect();
+            let bells = bells.iter().map(|bell| zmq::PollItem::from_fd(bell.raw_fd(), zmq::POLLIN));
+            let mut items: Vec<_> = sockets.chain(bells).collect();
             // Rounded up, so that a last fraction of a millisecond does not become a busy loop.
             let timeout = left.map_or(-1, |left| i64::try_from(left.as_millis()).map_or(-1, |ms| ms.saturating_add(1)));
             match zmq::poll(&mut items, timeout) {
@@ -177,6 +172,7 @@ struct Intake {
     socket: zmq::Socket,
     topics: Vec<Topic>,
     writers: HashMap<u64, Writer>,
+    decoder: Decoder,
     arrivals: u64,
 }
 
@@ -198,7 +194,14 @@ impl Intake {
         options().map_err(BusError::Socket)?;
         let address = &endpoints.plane(plane).subscribe;
         socket.connect(address).map_err(|source| BusError::Address { address: address.clone(), source })?;
-        Ok(Self { plane, socket, topics: Vec::new(), writers: HashMap::new(), arrivals: 0 })
+        Ok(Self {
+            plane,
+            socket,
+            topics: Vec::new(),
+            writers: HashMap::new(),
+            decoder: Decoder::default(),
+            arrivals: 0,
+        })
     }
 
     /// Subscribes (1) or unsubscribes (0) at the proxy. An XSUB, unlike a SUB, does not throw away what has arrived
@@ -210,7 +213,7 @@ impl Intake {
 
     fn next_now(&mut self, counts: &mut SubscriberCounts) -> Result<Option<Arrival>, BusError> {
         while let Some(frames) = self.receive()? {
-            let Some(delivery) = read(frames) else {
+            let Some(delivery) = read(frames, &mut self.decoder) else {
                 counts.refused += 1;
                 continue;
             };
@@ -280,12 +283,12 @@ impl Intake {
 }
 
 /// Frames as a message; `None` if they are none.
-fn read(frames: Vec<zmq::Message>) -> Option<Delivery> {
+fn read(frames: Vec<zmq::Message>, decoder: &mut Decoder) -> Option<Delivery> {
     let mut frames = frames.into_iter();
     let topic = frames.next()?;
     let topic = Topic::named(topic.as_str()?).ok()?;
     let envelope_frame = frames.next()?;
-    let envelope = Envelope::decode(&envelope_frame).ok()?;
+    let envelope = decoder.decode(&envelope_frame).ok()?;
     let payloads: Vec<_> = frames.collect();
     envelope.check_payloads(payloads.iter().map(|frame| frame.len())).ok()?;
     Some(Delivery { topic, envelope, payloads, envelope_len: envelope_frame.len() })

@@ -11,6 +11,9 @@ use clap_complete::Shell;
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) target: Target,
+    /// Throw away what a former run has left in shared memory, counted, instead of delivering it; then take data.
+    #[arg(long)]
+    pub(super) discard_ring: bool,
     #[command(subcommand)]
     pub(super) command: Option<Subcommand>,
 }
@@ -77,6 +80,8 @@ pub(super) enum Subcommand {
         #[command(subcommand)]
         command: JobsCommand,
     },
+    /// Measure how fast this machine takes data, with every word verified. Exit status 0: nothing lost, nothing wrong.
+    Bench(super::bench::Options),
     /// Print completions for a shell.
     #[command(after_help = "Example: enrgdaq completions bash > ~/.local/share/bash-completion/completions/enrgdaq")]
     Completions {
@@ -111,6 +116,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_ring_is_discarded_only_when_that_is_said() {
+        assert!(Args::parse_from(["enrgdaq", "--config", "d", "--discard-ring"]).discard_ring);
+        assert!(!Args::parse_from(["enrgdaq", "--config", "d"]).discard_ring);
+        assert!(Args::try_parse_from(["enrgdaq", "status", "--discard-ring"]).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod bench;
 mod check;
 mod jobs;
 mod run;
@@ -53,6 +54,8 @@ enum CliError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Config(#[from] crate::config::Report),
+    #[error(transparent)]
+    Bench(#[from] bench::BenchError),
     #[error("{0}")]
     Usage(String),
     #[error("cannot write the output")]
@@ -62,7 +65,10 @@ enum CliError {
 fn execute(args: Args, types: &JobTypes) -> Result<ExitCode, CliError> {
     let target = args.target;
     match args.command {
-        None => run::run(&target, types),
+        None => run::run(&target, args.discard_ring, types),
+        Some(_) if args.discard_ring => Err(CliError::Usage(
+            "--discard-ring belongs to the start of a supervisor: enrgdaq --config DIR --discard-ring".into(),
+        )),
         Some(Subcommand::Check { json }) => check::check(&target, types, json),
         Some(Subcommand::Status { json }) => status::status(&target, json),
         Some(Subcommand::Start { name }) => ask::order(&target, name, crate::control::Order::Start),
@@ -73,6 +79,7 @@ fn execute(args: Args, types: &JobTypes) -> Result<ExitCode, CliError> {
         Some(Subcommand::Jobs { command: JobsCommand::Describe { job_type, schema } }) => {
             jobs::describe(types, &job_type, schema)
         }
+        Some(Subcommand::Bench(options)) => bench::bench(&options, types),
         Some(Subcommand::Docs) => jobs::docs(types),
         Some(Subcommand::Completions { shell }) => {
             clap_complete::generate(shell, &mut Args::command(), "enrgdaq", &mut std::io::stdout());

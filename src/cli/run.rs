@@ -10,7 +10,7 @@ use crate::os::{block_stop_signals, spawn_signal_thread};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::log_to_console;
 
-pub(super) fn run(target: &Target, types: &JobTypes) -> Result<ExitCode, CliError> {
+pub(super) fn run(target: &Target, discard_ring: bool, types: &JobTypes) -> Result<ExitCode, CliError> {
     if target.id.is_some() {
         return Err(CliError::Usage(
             "--id names a running supervisor; to start one, give its folder with --config".into(),
@@ -19,7 +19,10 @@ pub(super) fn run(target: &Target, types: &JobTypes) -> Result<ExitCode, CliErro
     block_stop_signals();
     let deployment = config::load(&target.config, &types.catalog())?;
     let log = log_to_console(deployment.supervisor.verbosity);
-    let supervisor = Supervisor::of(deployment)?.with_lost_lines(log.dropped_lines());
+    let mut supervisor = Supervisor::of(deployment)?.with_lost_lines(log.dropped_lines());
+    if discard_ring {
+        supervisor = supervisor.discarding_ring();
+    }
     let handle = supervisor.handle();
     spawn_signal_thread(move |signal| handle.stop(signal_reason(signal))).map_err(SupervisorError::System)?;
     Ok(if supervisor.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::CliError;
 use super::args::Target;
 use super::ask::connect;
-use crate::control::{JobStatus, StateName, Status};
+use crate::control::{Edge, JobStatus, StateName, Status};
 
 pub(super) fn status(target: &Target, json: bool) -> Result<ExitCode, CliError> {
     let status = connect(target)?.status()?;
@@ -39,20 +39,19 @@ fn picture(status: &Status) -> String {
         ),
     );
     let jobs = std::iter::once(JOB_HEAD.map(str::to_owned)).chain(status.jobs.iter().map(job_row));
-    table(&mut text, &jobs.collect::<Vec<_>>());
+    table(&mut text, 2, &jobs.collect::<Vec<_>>());
     for job in &status.jobs {
         if let Some(reason) = &job.reason {
             line(&mut text, format_args!("  {}: {reason}", job.name));
         }
     }
+    let regions: Vec<_> = status.jobs.iter().filter_map(region_row).collect();
+    if !regions.is_empty() {
+        table(&mut text, 1, &std::iter::once(REGION_HEAD.map(str::to_owned)).chain(regions).collect::<Vec<_>>());
+    }
     if !status.edges.is_empty() {
-        let edges = status.edges.iter().map(|edge| {
-            let counts = [edge.produced, edge.arrived, edge.missing].map(|count| count.to_string());
-            let [produced, arrived, missing] = counts;
-            [format!("{} → {}", edge.writer, edge.reader), produced, arrived, missing]
-        });
-        let head = ["messages from → to", "produced", "arrived", "missing or under way"].map(str::to_owned);
-        table(&mut text, &std::iter::once(head).chain(edges).collect::<Vec<_>>());
+        let edges = std::iter::once(EDGE_HEAD.map(str::to_owned)).chain(status.edges.iter().map(edge_row));
+        table(&mut text, 1, &edges.collect::<Vec<_>>());
     }
     for alert in &status.alerts {
         line(&mut text, format_args!("alert {}: {}", alert.date, alert.alert_info.message));
@@ -100,6 +99,34 @@ fn job_row(job: &JobStatus) -> [String; 13] {
     ]
 }
 
+/// What a writer has of the shared memory, and how long it had to wait for room.
+const REGION_HEAD: [&str; 7] = ["ring of", "MiB", "fill %", "records", "dead time %", "dead s", "unrouted"];
+
+fn region_row(job: &JobStatus) -> Option<[String; 7]> {
+    let region = job.region?;
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let (size, used) = (region.size_bytes as f64, region.used_bytes as f64);
+    Some([
+        job.name.clone(),
+        format!("{:.1}", size / f64::from(1 << 20)),
+        format!("{:.1}", if size > 0.0 { 100.0 * used / size } else { 0.0 }),
+        region.records.to_string(),
+        format!("{:.1}", region.dead_time_percent),
+        format!("{:.1}", region.dead_time_s),
+        region.unrouted.to_string(),
+    ])
+}
+
+const EDGE_HEAD: [&str; 8] =
+    ["messages from → to", "produced", "arrived", "waiting", "missing", "dropped", "skipped", "again"];
+
+fn edge_row(edge: &Edge) -> [String; 8] {
+    let Edge { writer, reader, produced, arrived, waiting, missing, dropped, skipped, redelivered } = edge;
+    let counts = [produced, arrived, waiting, missing, dropped, skipped, redelivered];
+    let [produced, arrived, waiting, missing, dropped, skipped, again] = counts.map(u64::to_string);
+    [format!("{writer} → {reader}"), produced, arrived, waiting, missing, dropped, skipped, again]
+}
+
 fn state(job: &JobStatus) -> String {
     match (job.state, job.restart_in_s) {
         (StateName::Stopped, _) => "stopped".into(),
@@ -121,8 +148,8 @@ fn span(seconds: f64) -> String {
     format!("{days}{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
-/// Columns as wide as their widest cell; the first to the left, the others to the right.
-fn table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
+/// Columns as wide as their widest cell; the first ones to the left, the others, with numbers, to the right.
+fn table<const N: usize>(text: &mut String, left: usize, rows: &[[String; N]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     for row in rows {
@@ -130,7 +157,7 @@ fn table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
             let gap = " ".repeat(width - cell.chars().count());
             let separator = if at == 0 { "" } else { "  " };
-            cells += &if at < 2 { format!("{separator}{cell}{gap}") } else { format!("{separator}{gap}{cell}") };
+            cells += &if at < left { format!("{separator}{cell}{gap}") } else { format!("{separator}{gap}{cell}") };
         }
         line(text, format_args!("{}", cells.trim_end()));
     }
@@ -151,9 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_with_large_counts_still_fits_a_terminal() {
+        let many = 123_456_789_012;
+        let edge = Edge {
+            writer: "digitizer".into(),
+            reader: "csv".into(),
+            produced: many,
+            arrived: many,
+            waiting: 65_536,
+            missing: many,
+            dropped: many,
+            skipped: many,
+            redelivered: 65_536,
+        };
+        let mut text = String::new();
+
+        table(&mut text, 1, &[EDGE_HEAD.map(str::to_owned), edge_row(&edge)]);
+
+        assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    }
+
+    #[test]
     fn columns_line_up() {
         let mut text = String::new();
-        table(&mut text, &[["→".into(), "b".into(), "c".into()], ["aa".into(), "b".into(), "100".into()]]);
+        table(&mut text, 2, &[["→".into(), "b".into(), "c".into()], ["aa".into(), "b".into(), "100".into()]]);
 
         assert_eq!(text, "→   b    c\naa  b  100\n");
     }

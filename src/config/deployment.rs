@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::catalog::Catalog;
+use super::cycles;
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::document::Source;
 use super::files;
@@ -84,9 +85,11 @@ fn build(dir: &Path, mut paths: Vec<PathBuf>, mut node: Node, catalog: &Catalog)
     diagnostics.extend(same_names(&jobs));
     diagnostics.extend(same_ids(&jobs, &node.config.info.supervisor_id));
     diagnostics.extend(jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.checked.diagnostics)));
-    // Among errors it would be a guess: the store may be the file that is wrong.
+    // Among errors it would be a guess: the store, or an end of an edge, may be the file that is wrong.
     if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
         diagnostics.extend(without_store(&jobs, node.config.federation.is_some()));
+        let publishing: Vec<_> = jobs.iter().filter_map(Job::publishing).collect();
+        diagnostics.extend(cycles::of_lossless_edges(&publishing, &node.config.info.supervisor_id, catalog));
     }
 
     let report = Report::new(diagnostics, files_checked, paths.len());
@@ -149,6 +152,13 @@ struct Job {
     name: String,
     path: PathBuf,
     checked: job::Checked,
+}
+
+impl Job {
+    /// The job as an end of edges, if its file has no error.
+    fn publishing(&self) -> Option<cycles::Publishing<'_>> {
+        Some((self.checked.config.as_ref()?, &self.checked.backends))
+    }
 }
 
 /// The name of a job is that of its file.

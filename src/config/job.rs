@@ -35,6 +35,19 @@ pub struct JobKeys {
     /// Payloads go through shared memory where that is possible.
     #[serde(default = "yes")]
     pub use_shm_when_possible: bool,
+    /// Size of the shared memory into which the job publishes, in MiB. Without it a source has an equal share of
+    /// `ring_buffer_size_mb`, a monitor or service has 8, and other jobs publish payloads over the bus.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 65536))]
+    pub ring_mb: Option<u32>,
+    /// What happens when the job reads more slowly than others publish: `"lossless"`, they wait for it; `"latest"`, it
+    /// gets the newest message and skips others, counted. Without it stores are lossless, all others get the latest.
+    #[serde(default)]
+    pub delivery: Option<DeliveryMode>,
+    /// How the job waits for messages and for room: `"sleep"` spins for some 50 µs and then sleeps; `"busy"` never sleeps,
+    /// and is for jobs with a processor core of their own.
+    #[serde(default)]
+    pub wait: Wait,
     /// Topics that the job receives, besides those that its type asks for.
     #[serde(default)]
     #[schemars(inner(length(min = 1, max = 255)))]
@@ -42,6 +55,37 @@ pub struct JobKeys {
     /// How the supervisor looks after the job.
     #[serde(default)]
     pub supervise: SuperviseKeys,
+}
+
+/// What happens when a job reads more slowly than others publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryMode {
+    /// Writers wait for it.
+    Lossless,
+    /// It gets the newest message and skips others.
+    Latest,
+}
+
+impl DeliveryMode {
+    /// What jobs of a kind have that do not say it.
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Store => Self::Lossless,
+            Kind::Source | Kind::Monitor | Kind::Alert | Kind::Service => Self::Latest,
+        }
+    }
+}
+
+/// How a job waits for messages and for room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wait {
+    /// A short spin, then asleep until it is woken.
+    #[default]
+    Sleep,
+    /// Never asleep.
+    Busy,
 }
 
 fn yes() -> bool {
@@ -67,6 +111,14 @@ pub struct JobConfig {
     pub verbosity: Verbosity,
     /// Payloads may go through shared memory.
     pub use_shm_when_possible: bool,
+    /// Size of the job's own shared memory in MiB, where the file says it.
+    pub ring_mb: Option<u32>,
+    /// What happens when the job reads too slowly.
+    pub delivery: DeliveryMode,
+    /// How the job waits.
+    pub wait: Wait,
+    /// The backend of `store_config` that the job serves.
+    pub backend: Option<&'static str>,
     /// Topics besides those of the type.
     pub topics_to_subscribe: Vec<String>,
     /// How the supervisor looks after it.
@@ -169,6 +221,10 @@ impl File<'_> {
             unique_id: keys.daq_job_unique_id.unwrap_or_else(made),
             verbosity: keys.verbosity,
             use_shm_when_possible: keys.use_shm_when_possible,
+            ring_mb: keys.ring_mb,
+            delivery: keys.delivery.unwrap_or(DeliveryMode::of(info.kind)),
+            wait: keys.wait,
+            backend: info.backend.as_ref().map(|backend| backend.key),
             topics_to_subscribe: keys.topics_to_subscribe,
             supervise,
             settings,

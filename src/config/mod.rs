@@ -12,6 +12,7 @@
 //! Schema, through the [`Catalog`]; the same schemas make the reference ([`markdown`]).
 
 mod catalog;
+mod cycles;
 mod deployment;
 mod diagnostics;
 mod document;
@@ -34,7 +35,7 @@ mod tests;
 pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, Refusal, TypeInfo, decode};
 pub use deployment::{Deployment, load, load_for, load_supervisor};
 pub use diagnostics::{Diagnostic, Report, Severity};
-pub use job::{JobConfig, JobKeys};
+pub use job::{DeliveryMode, JobConfig, JobKeys, Wait};
 pub use reference::{describe, markdown};
 pub use supervise::{Restart, Supervise, SuperviseKeys};
 pub use supervisor::{BusConfig, CncConfig, FederationConfig, SupervisorConfig, Transport, Verbosity};

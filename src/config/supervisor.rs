@@ -60,9 +60,9 @@ pub struct SupervisorConfig {
     /// How messages travel between the jobs.
     #[serde(default)]
     pub bus: BusConfig,
-    /// Shared memory of all jobs together, in MiB.
+    /// Shared memory into which sources publish, all together, in MiB: each has an equal share.
     #[serde(default = "default_ring_buffer_size_mb")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 131_072))]
     pub ring_buffer_size_mb: u32,
     /// Has no meaning here, since payloads may be of any size; accepted from configs made for ENRGDAQ.
     #[serde(default = "default_ring_buffer_slot_size_kb")]

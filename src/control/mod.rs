@@ -16,5 +16,5 @@ pub(crate) use admission::{Admitted, admit};
 pub use client::{Client, ClientError};
 pub use command::{Command, Order, Refusal, Reply};
 pub(crate) use command::{Desk, Inquiry};
-pub use status::{Edge, JobStatus, StateName, Status, SupervisorStatus};
+pub use status::{Edge, JobStatus, RegionStatus, StateName, Status, SupervisorStatus};
 pub use wire::{Call, WireError, parse_line};

@@ -64,6 +64,8 @@ pub struct JobStatus {
     pub restart_in_s: Option<f64>,
     /// How often it was started again.
     pub restarts: u64,
+    /// The shared memory that it publishes into.
+    pub region: Option<RegionStatus>,
     /// How its last process ended.
     pub last_end: Option<String>,
     /// Its figures; of this start.
@@ -90,8 +92,27 @@ pub enum StateName {
     Fatal,
 }
 
+/// The shared memory of one writer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RegionStatus {
+    /// Its size for payloads and envelopes.
+    pub size_bytes: u64,
+    /// What of it is in use.
+    pub used_bytes: u64,
+    /// Most records that it can hold, whatever their size.
+    pub places: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Share of the last second in which the writer waited for room: its dead time.
+    pub dead_time_percent: f64,
+    /// All its waiting for room, in seconds, over all its starts.
+    pub dead_time_s: f64,
+    /// Messages that nobody had subscribed.
+    pub unrouted: u64,
+}
+
 /// The messages from one writer to one reader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
     /// The writer's name.
     pub writer: String,
@@ -99,8 +120,16 @@ pub struct Edge {
     pub reader: String,
     /// What the writer published for the reader.
     pub produced: u64,
-    /// What was handed to the reader.
+    /// What the reader has: acknowledged, or, where it came over the bus, handed to it.
     pub arrived: u64,
-    /// What was not, including what is still under way.
+    /// What waits in the ring for the reader.
+    pub waiting: u64,
+    /// All the rest: lost, or on its way over the bus.
     pub missing: u64,
+    /// Of `missing`: given up by the writer for want of room, or lost with a reader that was removed.
+    pub dropped: u64,
+    /// Of `missing`: passed over by a reader that takes the latest.
+    pub skipped: u64,
+    /// Handed to the reader once more after a death; counted once in `arrived`.
+    pub redelivered: u64,
 }

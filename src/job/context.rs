@@ -11,9 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
-use super::measures::Latencies;
+use super::measures::{Figures, Latencies};
+use super::outlet::Outlet;
 use super::publisher::Publisher;
+use super::seats::Seats;
 use super::spec::JobSpec;
+use super::stop::StopBell;
 use super::tally::Tally;
 use super::types::JobError;
 use crate::bus::{self, Contexts, Deadline, Subscriber};
@@ -32,11 +35,12 @@ struct Inner {
     spec: JobSpec,
     publisher: Publisher,
     inbox: Inbox,
-    stop: Wake,
+    stop: StopBell,
     progress: AtomicU64,
     is_ready: AtomicBool,
     latencies: Arc<Latencies>,
     tally: Arc<Tally>,
+    figures: Figures,
     topics: Vec<Topic>,
 }
 
@@ -45,7 +49,7 @@ struct Inner {
 pub(super) struct Parts {
     pub(super) spec: JobSpec,
     pub(super) tally: Tally,
-    pub(super) stop: Wake,
+    pub(super) stop: StopBell,
     pub(super) backends: std::collections::BTreeMap<&'static str, Vec<&'static str>>,
 }
 
@@ -62,15 +66,20 @@ impl Context {
             unique_id: spec.unique_id.clone(),
             instance_id: spec.instance_id.clone(),
         };
-        let bus = bus::Publisher::connect(contexts, &spec.endpoints, origin, stop.clone())?;
+        let Seats { writer, reader } = Seats::take(&spec, &stop)?;
+        let bus = bus::Publisher::connect(contexts, &spec.endpoints, origin.clone(), stop.bell().clone())?;
         let planes = [Plane::Control, Plane::Data];
         let mut subscriber = Subscriber::connect(contexts, &spec.endpoints, &planes)?;
-        topics.iter().try_for_each(|topic| subscriber.subscribe(topic))?;
-        confirm(&bus, &mut subscriber, &planes, &Topic::probe(&spec.instance_id, "inbox"), &stop)?;
+        topics
+            .iter()
+            .flat_map(|topic| on_bus(topic, reader.is_some()))
+            .try_for_each(|topic| subscriber.subscribe(&topic))?;
+        confirm(&bus, &mut subscriber, &planes, &Topic::probe(&spec.instance_id, "inbox"), stop.bell())?;
         let (tally, latencies) = (Arc::new(tally), Arc::new(Latencies::new()));
-        let supervisor_id = spec.supervisor.supervisor_id.clone();
-        let publisher = Publisher::new(bus, tally.clone(), supervisor_id, backends);
-        let inbox = Inbox::new(subscriber, tally.clone(), latencies.clone(), stop.clone())?;
+        let has_outsiders = spec.ring.as_ref().is_some_and(|place| place.has_outsiders);
+        let outlet = Outlet::new(bus, writer, has_outsiders, (tally.clone(), origin, stop.clone()));
+        let publisher = Publisher::new(outlet, backends);
+        let inbox = Inbox::new((subscriber, topics.clone()), reader, (tally.clone(), latencies.clone()), stop.clone())?;
         let inner = Inner {
             spec,
             publisher,
@@ -80,6 +89,7 @@ impl Context {
             is_ready: AtomicBool::new(false),
             latencies,
             tally,
+            figures: Figures::default(),
             topics,
         };
         Ok(Self(Arc::new(inner)))
@@ -93,6 +103,11 @@ impl Context {
     /// The job's name for ever.
     pub fn unique_id(&self) -> &str {
         &self.0.spec.unique_id
+    }
+
+    /// The name of this start of the job.
+    pub fn instance_id(&self) -> &str {
+        &self.0.spec.instance_id
     }
 
     /// The supervisor's id.
@@ -117,7 +132,7 @@ impl Context {
 
     /// Sleeps; `false` as soon as the job is to end.
     pub fn sleep(&self, duration: Duration) -> bool {
-        !self.0.stop.wait(duration)
+        !self.0.stop.bell().wait(duration)
     }
 
     /// Sleeps until then; `false` as soon as the job is to end.
@@ -133,6 +148,12 @@ impl Context {
     /// The job cannot use messages that it received: they are counted, and shown in its status.
     pub fn refuse(&self, messages: u64) {
         self.0.tally.refused(messages);
+    }
+
+    /// Shows a figure of the job's own in its statistics: a rate, a temperature, how many of something. The last value
+    /// counts, and leaves the job once a second; of more than 256 names the first are shown.
+    pub fn figure(&self, name: &str, value: f64) {
+        self.0.figures.set(name, value);
     }
 
     /// Tells people.
@@ -181,14 +202,18 @@ impl Context {
     }
 
     pub(super) fn bus(&self) -> &bus::Publisher {
-        self.0.publisher.bus()
+        self.0.publisher.outlet().bus()
     }
 
     pub(super) fn spec(&self) -> &JobSpec {
         &self.0.spec
     }
 
-    pub(super) fn stop_bell(&self) -> &Wake {
+    pub(super) fn figures(&self) -> &Figures {
+        &self.0.figures
+    }
+
+    pub(super) fn stop_bell(&self) -> &StopBell {
         &self.0.stop
     }
 
@@ -200,11 +225,24 @@ impl Context {
         &self.0.latencies
     }
 
-    /// Closes the sockets of the data plane; what was published still leaves. Threads that still hold the context get
-    /// errors.
-    pub(super) fn close_data(&self) {
+    /// Nothing is received any more.
+    pub(super) fn close_inbox(&self) {
         self.0.inbox.close();
+    }
+
+    /// Closes the socket of the data plane. Threads that still hold the context get errors.
+    pub(super) fn close_data(&self) {
         self.bus().close(Plane::Data);
+    }
+}
+
+/// Under which names a job hears a topic on the bus. What rides the ring comes there, or, to a job that does not read it, as
+/// a copy.
+fn on_bus(topic: &Topic, reads_ring: bool) -> Vec<Topic> {
+    match topic.plane() {
+        Plane::Control => vec![topic.clone()],
+        Plane::Data if reads_ring => vec![Topic::by_bus(topic)],
+        Plane::Data => vec![Topic::by_bus(topic), Topic::copy_of(topic)],
     }
 }
 

@@ -28,7 +28,7 @@ impl Keeper {
         orders.subscribe(&Topic::broadcast(cx.supervisor_id()))?;
         orders.subscribe(&Topic::job(cx.unique_id()))?;
         let probe = Topic::probe(&cx.spec().instance_id, "keeper");
-        confirm(cx.bus(), &mut orders, &planes, &probe, cx.stop_bell())?;
+        confirm(cx.bus(), &mut orders, &planes, &probe, cx.stop_bell().bell())?;
         let end = Wake::new().map_err(BusError::System)?;
         let bell = end.clone();
         let thread = thread::Builder::new()
@@ -53,7 +53,7 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
             due = Instant::now() + EVERY;
             beat(cx, &mut reporter);
         }
-        match orders.next(due.saturating_duration_since(Instant::now()), end) {
+        match orders.next(due.saturating_duration_since(Instant::now()), &[end]) {
             Ok(Some(arrival)) => {
                 if let Some(Ok(stop)) = arrival.delivery.envelope.body::<Stop>() {
                     tracing::debug!(reason = stop.reason, "told to stop");
@@ -72,7 +72,7 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
 }
 
 fn beat(cx: &Context, reporter: &mut Reporter) {
-    let stats = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused);
+    let stats = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused, cx.figures());
     let sent =
         cx.heartbeat(EVERY).and_then(|()| cx.send_uncounted(&Topic::stats(cx.supervisor_id()), &StatsReport { stats }));
     if let Err(error) = sent {

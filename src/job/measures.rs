@@ -1,5 +1,6 @@
 //! What a job reports about itself: the counts of its tally, latency, processor and memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -49,6 +50,28 @@ impl Latencies {
     }
 }
 
+/// What a job says in figures of its own.
+#[derive(Debug, Default)]
+pub(super) struct Figures(Mutex<BTreeMap<String, f64>>);
+
+impl Figures {
+    /// Names that are kept; what comes beyond is not.
+    const MOST: usize = 256;
+
+    pub(super) fn set(&self, name: &str, value: f64) {
+        let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(figure) = figures.get_mut(name) {
+            *figure = value;
+        } else if figures.len() < Self::MOST {
+            figures.insert(name.to_owned(), value);
+        }
+    }
+
+    fn read(&self) -> BTreeMap<String, f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Makes the reports.
 #[derive(Debug)]
 pub(super) struct Reporter {
@@ -63,25 +86,35 @@ impl Reporter {
     }
 
     /// The figures of now.
-    pub(super) fn report(&mut self, tally: &Tally, latencies: &Latencies, frames_refused: u64) -> JobStats {
+    pub(super) fn report(
+        &mut self,
+        tally: &Tally,
+        latencies: &Latencies,
+        frames_refused: u64,
+        figures: &Figures,
+    ) -> JobStats {
         let counts = tally.read();
         let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).fold(0, u64::saturating_add);
         let sum_sources = |of: fn(&SourceTally) -> u64| counts.sources.iter().map(of).fold(0, u64::saturating_add);
         self.last = JobStats {
             message_in_stats: rise(
                 &self.last.message_in_stats,
-                sum_sources(|source| source.messages).saturating_add(counts.control_messages),
+                sum_sources(|source| source.messages) + counts.control_messages + counts.ring.messages_in,
             ),
-            message_out_stats: rise(&self.last.message_out_stats, sum_sets(|set| set.messages)),
+            message_out_stats: rise(
+                &self.last.message_out_stats,
+                sum_sets(|set| set.messages) + counts.ring.messages_out + counts.ring.unrouted,
+            ),
             latency_stats: latencies.take().unwrap_or(self.last.latency_stats),
             resource_stats: self.resources(),
-            message_in_bytes: sum_sources(|source| source.bytes).saturating_add(counts.control_bytes),
-            message_out_bytes: sum_sets(|set| set.bytes),
+            message_in_bytes: sum_sources(|source| source.bytes) + counts.control_bytes + counts.ring.bytes_in,
+            message_out_bytes: sum_sets(|set| set.bytes) + counts.ring.bytes_out,
             message_in_missing: sum_sources(|source| source.missing),
             message_in_refused: counts.refused,
-            message_out_dropped: sum_sets(|set| set.dropped),
-            message_out_unrouted: sum_sets(|set| set.unrouted),
+            message_out_dropped: sum_sets(|set| set.dropped) + counts.ring.dropped,
+            message_out_unrouted: sum_sets(|set| set.unrouted) + counts.ring.unrouted,
             frames_refused,
+            figures: figures.read(),
             ..JobStats::default()
         };
         self.last.clone()

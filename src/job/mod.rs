@@ -42,30 +42,39 @@
 //! }
 //! ```
 
+mod bus_intake;
 mod context;
+mod delivery;
 mod inbox;
 mod keeper;
 mod log_line;
 mod measures;
+mod outlet;
+mod packs;
 mod process;
 mod publisher;
+mod seats;
 mod spec;
+mod stop;
+mod stream;
 mod table;
 mod tally;
 mod types;
 
 pub use context::Context;
+pub use delivery::Delivery;
 pub use inbox::Inbox;
 pub use log_line::LogLine;
 pub use publisher::{Publisher, StoreError};
+pub use stream::Stream;
 pub use table::{Table, TableError};
 pub use types::{Job, JobError, JobType, JobTypes};
 
 pub(crate) use process::{EXIT_CONFIG, run as run_process};
-pub(crate) use spec::JobSpec;
+pub(crate) use spec::{JobSpec, RingPlace};
 #[cfg(test)]
 pub(crate) use tally::{SetTally, SourceTally};
 pub(crate) use tally::{Tally, TallySnapshot};
 
-pub use crate::bus::{BusError, Deadline, Delivery, PublishError};
+pub use crate::bus::{BusError, Deadline, PublishError};
 pub use crate::config::{Backend, Kind, Refusal};

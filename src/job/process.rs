@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,14 @@ use super::context::{Context, Parts};
 use super::keeper::Keeper;
 use super::log_line::MarkedLines;
 use super::spec::{JobSpec, SpecError};
+use super::stop::StopBell;
 use super::tally::Tally;
 use super::types::{JobError, JobTypes};
-use crate::bus::Contexts;
-use crate::message::Plane;
+use crate::bus::{Contexts, Deadline, PublishError, Subscriber};
+use crate::message::{JobReady, Message, Plane, Topic};
 use crate::os::{
-    FileLock, TakeError, Wake, block_stop_signals, close_other_descriptors, die_with_parent, has_parent,
-    kill_own_group, reset_signals, spawn_signal_thread,
+    FileLock, TakeError, block_stop_signals, close_other_descriptors, die_with_parent, has_parent, kill_own_group,
+    reset_signals, spawn_signal_thread,
 };
 
 /// `EX_CONFIG` of sysexits.h.
@@ -37,6 +38,12 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// How long messages may still leave once the job is to stop, and how often that is looked at.
 const LEAVE_AFTER_STOP: Duration = Duration::from_secs(6);
 const LEAVE_POLL: Duration = Duration::from_millis(20);
+
+/// How long a supervisor may take to end after it has stopped to be one.
+const LAST_SIGN: Duration = Duration::from_millis(200);
+
+/// Whether the stop came by a signal.
+static HAS_SIGNAL: AtomicBool = AtomicBool::new(false);
 
 /// How often a job looks whether its predecessor is gone.
 const LOCK_POLL: Duration = Duration::from_millis(20);
@@ -69,11 +76,27 @@ pub(crate) fn run(types: &JobTypes) -> ExitCode {
         }
     };
     drop(guard);
-    if !has_parent(parent) {
+    if is_orphan(parent) {
         // Nobody is left to end what this job started.
         kill_own_group();
     }
     status
+}
+
+/// Whether the supervisor is gone. SIGTERM may be its last sign of life: the kernel sends it while the supervisor is still
+/// ending.
+fn is_orphan(supervisor_pid: u32) -> bool {
+    if !HAS_SIGNAL.load(Ordering::Relaxed) {
+        return !has_parent(supervisor_pid);
+    }
+    let until = Instant::now() + LAST_SIGN;
+    while has_parent(supervisor_pid) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 /// Reads the spec and maps the tally; descriptor 0 is `/dev/null` afterwards.
@@ -103,7 +126,7 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     let job_type = types
         .get(&spec.job_type)
         .ok_or_else(|| JobError::Config(format!("this program has no job type {}", spec.job_type)))?;
-    let stop = Wake::new().map_err(|error| JobError::failed("the system refused a descriptor", error))?;
+    let stop = StopBell::new().map_err(|error| JobError::failed("the system refused a descriptor", error))?;
     hear_signals(stop.clone(), spec.supervisor_pid)
         .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
     let _lock = be_the_only_one(&spec, &stop)?;
@@ -114,9 +137,11 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     let keeper = Keeper::start(&contexts, cx.clone())?;
     cx.started()?;
     let result = (job_type.run)(settings, cx.clone());
+    cx.close_inbox();
+    let has_left = LastWords::new(&stop).wait_until_passed(&contexts, &cx);
     cx.close_data();
     let Contexts { control, data } = contexts;
-    let has_left = wait_until_left(data, &stop);
+    drop_aside(data);
     keeper.end();
     cx.bus().close(Plane::Control);
     drop(cx);
@@ -124,31 +149,61 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     result.and(has_left)
 }
 
-/// Returns when all data that was published has left this process: the last handle on its context is dropped. The keeper
-/// goes on meanwhile. Once the job is to stop this takes no longer than the linger time.
-fn wait_until_left(data: zmq::Context, stop: &Wake) -> Result<(), JobError> {
-    let (done, left) = mpsc::channel();
-    let closer = thread::Builder::new().name("closer".into()).spawn(move || {
-        drop(data);
-        done.send(()).ok();
-    });
-    closer.map_err(|error| JobError::failed("the system refused a thread", error))?;
-    let mut give_up_at = None;
-    loop {
-        match left.recv_timeout(LEAVE_POLL) {
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+/// The wait at the end until what was published over the bus is safe from this process's end. Libzmq drops what it had
+/// read from its queues and could not write yet when a socket is closed, however long it is to linger.
+struct LastWords<'a> {
+    stop: &'a StopBell,
+    give_up_at: Option<Instant>,
+}
+
+impl<'a> LastWords<'a> {
+    fn new(stop: &'a StopBell) -> Self {
+        Self { stop, give_up_at: None }
+    }
+
+    /// Returns when the proxy has all data: when a last message to this job itself, behind all others, has come back. Once
+    /// the job is to stop this has a limit.
+    fn wait_until_passed(&mut self, contexts: &Contexts, cx: &Context) -> Result<(), JobError> {
+        if !cx.bus().has_published(Plane::Data) {
+            return Ok(());
         }
-        if stop.has_rung() && Instant::now() > *give_up_at.get_or_insert(Instant::now() + LEAVE_AFTER_STOP) {
+        let planes = [Plane::Data];
+        let topic = Topic::probe(cx.instance_id(), "end");
+        let mut echo = Subscriber::connect(contexts, &cx.spec().endpoints, &planes)?;
+        echo.subscribe(&topic)?;
+        while !cx.bus().has_readers(Plane::Data, &topic) {
+            self.pause()?;
+        }
+        let message = Message::of(&JobReady {}).map_err(PublishError::Encode)?;
+        while cx.bus().publish(std::slice::from_ref(&topic), &message, Deadline::Within(LEAVE_POLL)).is_err() {
+            self.pause()?;
+        }
+        while echo.next(LEAVE_POLL, &[])?.is_none() {
+            self.pause()?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), JobError> {
+        if self.stop.has_rung() && Instant::now() > *self.give_up_at.get_or_insert(Instant::now() + LEAVE_AFTER_STOP) {
             let context = "messages that were published could not leave: their readers have no room".into();
             return Err(JobError::Failed { context, source: None });
         }
+        thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+}
+
+/// Ends a context without waiting for it.
+fn drop_aside(context: zmq::Context) {
+    if let Err(error) = thread::Builder::new().name("closer".into()).spawn(move || drop(context)) {
+        tracing::debug!("no thread to close the bus: {error}");
     }
 }
 
 /// Waits until no other process is this job. After the death of a supervisor its jobs live on for some seconds, or, if
 /// they are stopped, until somebody lets them go on; two of them would write into the same files.
-fn be_the_only_one(spec: &JobSpec, stop: &Wake) -> Result<FileLock, JobError> {
+fn be_the_only_one(spec: &JobSpec, stop: &StopBell) -> Result<FileLock, JobError> {
     let mut is_told = false;
     loop {
         match FileLock::take(&spec.lock) {
@@ -163,7 +218,7 @@ fn be_the_only_one(spec: &JobSpec, stop: &Wake) -> Result<FileLock, JobError> {
                         "an earlier process of this job is still there ({holder}): waiting until it is gone"
                     );
                 }
-                if stop.wait(LOCK_POLL) {
+                if stop.bell().wait(LOCK_POLL) {
                     return Err(JobError::Stopping);
                 }
             }
@@ -172,10 +227,11 @@ fn be_the_only_one(spec: &JobSpec, stop: &Wake) -> Result<FileLock, JobError> {
 }
 
 /// SIGTERM and SIGINT mean stop; when they come because the supervisor died, the job's time is limited.
-fn hear_signals(stop: Wake, supervisor_pid: u32) -> std::io::Result<()> {
+fn hear_signals(stop: StopBell, supervisor_pid: u32) -> std::io::Result<()> {
     spawn_signal_thread(move |_| {
+        HAS_SIGNAL.store(true, Ordering::Relaxed);
         stop.ring();
-        if !has_parent(supervisor_pid) {
+        if is_orphan(supervisor_pid) {
             thread::sleep(ORPHAN_GRACE);
             tracing::error!(
                 "the supervisor died {} s ago and the job has not ended: killing it",

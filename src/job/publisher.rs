@@ -6,8 +6,10 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use thiserror::Error;
 
-use super::tally::Tally;
-use crate::bus::{self, Deadline, PublishError};
+use super::outlet::Outlet;
+use super::packs::Flusher;
+use super::stream::Stream;
+use crate::bus::{Deadline, PublishError};
 use crate::message::{
     Alert, AlertInfo, Message, Payload, PayloadError, PayloadKind, Severity, StoreConfig, StoreRaw, StoreTable, Topic,
     encode_table,
@@ -17,35 +19,29 @@ use crate::os::iso_now;
 /// Publishes for one job, and counts; any thread may use it.
 #[derive(Debug)]
 pub struct Publisher {
-    bus: bus::Publisher,
-    tally: Arc<Tally>,
-    supervisor_id: String,
+    outlet: Arc<Outlet>,
+    flusher: Arc<Flusher>,
     backends: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 /// Why something could not be given to the stores.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The table cannot be written.
-    #[error("the table cannot be encoded")]
+    /// The table or record cannot be written.
+    #[error("the payload cannot be encoded")]
     Payload(#[from] PayloadError),
-    /// The bus did not take it.
+    /// Ring or bus did not take it.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
 impl Publisher {
-    pub(super) fn new(
-        bus: bus::Publisher,
-        tally: Arc<Tally>,
-        supervisor_id: String,
-        backends: BTreeMap<&'static str, Vec<&'static str>>,
-    ) -> Self {
-        Self { bus, tally, supervisor_id, backends }
+    pub(super) fn new(outlet: Outlet, backends: BTreeMap<&'static str, Vec<&'static str>>) -> Self {
+        Self { outlet: Arc::new(outlet), flusher: Arc::default(), backends }
     }
 
-    pub(super) fn bus(&self) -> &bus::Publisher {
-        &self.bus
+    pub(super) fn outlet(&self) -> &Outlet {
+        &self.outlet
     }
 
     /// Sends a message to topics, and counts what became of it. It waits for room until the deadline; when the job is to
@@ -54,20 +50,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; the message counts as dropped then.
     pub fn publish(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
-        match self.bus.publish(topics, message, deadline) {
-            Ok(tracked) => {
-                self.tally.published(topics, tracked);
-                Ok(())
-            }
-            Err(error) => {
-                if let PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. } = &error {
-                    self.tally.dropped(topics);
-                    // Some of its readers have it all the same.
-                    sent.iter().for_each(|tracked| self.tally.published(topics, *tracked));
-                }
-                Err(error)
-            }
-        }
+        self.outlet.publish(topics, message, deadline)
     }
 
     /// Sends a message to the stores that a `store_config` names.
@@ -79,7 +62,7 @@ impl Publisher {
         self.publish(&topics, &message.for_stores(stores), Deadline::Stop)
     }
 
-    /// Sends a table to the stores that a `store_config` names.
+    /// Sends a table to the stores that a `store_config` names. For many tables of one shape a [`Stream`] is quicker.
     ///
     /// # Errors
     /// [`StoreError`]: a table that cannot be encoded, or what [`publish`](Self::publish) says.
@@ -88,7 +71,7 @@ impl Publisher {
         self.store_payload(stores, tag, message, encode_table(table)?)
     }
 
-    /// Sends bytes as they are to the stores that a `store_config` names.
+    /// Sends bytes as they are to the stores that a `store_config` names. For much, a [`Stream`] is quicker.
     ///
     /// # Errors
     /// As [`store_table`](Self::store_table).
@@ -109,14 +92,24 @@ impl Publisher {
         Ok(self.store(stores, message)?)
     }
 
+    /// Many messages to the stores that a `store_config` names, all with the same tag: prepared once, filled in place.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a `store_config` or tag that makes the envelope too long.
+    pub fn stream(&self, stores: &StoreConfig, tag: Option<&str>) -> Result<Stream, StoreError> {
+        let topics = self.store_topics(stores);
+        Ok(Stream::new(self.outlet.clone(), self.flusher.clone(), topics, (stores, tag))?)
+    }
+
     /// Tells people. It goes to alert jobs and into the supervisor's status, and never waits.
     pub fn alert(&self, severity: Severity, text: impl Into<String>) {
+        let supervisor_id = self.outlet.supervisor_id();
         let alert = Alert {
             date: iso_now(),
             alert_info: AlertInfo { message: text.into(), severity },
-            originated_supervisor_id: self.supervisor_id.clone(),
+            originated_supervisor_id: supervisor_id.to_owned(),
         };
-        let topics = [Topic::alert(&self.supervisor_id)];
+        let topics = [Topic::alert(supervisor_id)];
         let sent = Message::of(&alert).map_err(PublishError::Encode);
         if let Err(error) = sent.and_then(|message| self.publish(&topics, &message, Deadline::Stop)) {
             tracing::error!(error = &error as &dyn std::error::Error, "an alert could not be sent");
@@ -128,7 +121,7 @@ impl Publisher {
         let types = stores.backends.keys().filter_map(|key| self.backends.get(key.as_str())).flatten();
         types
             .map(|job_type| match stores.target_local_supervisor {
-                true => Topic::store_of(&self.supervisor_id, job_type),
+                true => Topic::store_of(self.outlet.supervisor_id(), job_type),
                 false => Topic::store(job_type),
             })
             .collect()

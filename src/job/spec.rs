@@ -7,12 +7,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::tally::TALLY_BYTES;
 use crate::bus::Endpoints;
-use crate::config::Verbosity;
+use crate::config::{Verbosity, Wait};
 use crate::message::SupervisorInfo;
 use crate::os::memory_file;
 
@@ -39,10 +40,34 @@ pub(crate) struct JobSpec {
     pub(crate) verbosity: Verbosity,
     /// What it subscribes: its type's topics, and those of its config.
     pub(crate) topics: Vec<String>,
+    /// Its place in the ring; `None`: it has none, all goes over the bus.
+    pub(crate) ring: Option<RingPlace>,
+    /// How it waits.
+    pub(crate) wait: Wait,
     /// Its own keys.
     pub(crate) settings: serde_json::Value,
     /// Its configuration, as TOML text.
     pub(crate) config_text: String,
+}
+
+/// A job's place in the ring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RingPlace {
+    /// The ring's name.
+    pub(crate) ring: String,
+    /// It has a region to write into.
+    pub(crate) writes: bool,
+    /// It is subscribed.
+    pub(crate) reads: bool,
+    /// Some job of this supervisor has no place as a reader: it needs copies over the bus.
+    pub(crate) has_outsiders: bool,
+}
+
+impl RingPlace {
+    /// The number that stands for a job in the ring.
+    pub(crate) fn number(unique_id: &str) -> u128 {
+        u128::from_be_bytes(Md5::digest(unique_id.as_bytes()).into())
+    }
 }
 
 /// Why descriptor 0 holds no spec.

@@ -6,12 +6,16 @@
 //!      3     epoch of the data that the job publishes
 //!      4     messages that the job received and refused
 //!      5 6   messages and bytes that came on the control plane
-//!      8 …   64 sets × 8 words    a set = the topics to which one message goes
+//!      7 8   messages and bytes that came by the ring
+//!      9 …   12: messages and bytes that went into the ring, unrouted there, dropped there
+//!     16 …   64 sets × 8 words    a set = the topics to which one message goes over the bus
 //!            messages, bytes, last seq + 1 on the data plane, dropped, unrouted, text at, text length, 0
-//!    520 …   256 sources × 8      a source = a writer from which data came, by its unique_id
+//!    528 …   256 sources × 8      a source = a writer from which data came over the bus, by its unique_id
 //!            messages, bytes, missing, epoch, last seq + 1, text at, text length, 0
-//!   2568 …   text: topics with newlines between, unique ids; padded to words
+//!   2576 …   text: topics with newlines between, unique ids; padded to words
 //! ```
+//!
+//! Who sent what to whom by the ring stands in the ring itself, as exact.
 //!
 //! Invariants: an entry's text is whole before the number of entries in use says that it exists; entries are never
 //! reused; the reader copies what it reads, then checks it.
@@ -37,7 +41,13 @@ const EPOCH: usize = 3;
 const REFUSED: usize = 4;
 const CONTROL_MESSAGES: usize = 5;
 const CONTROL_BYTES: usize = 6;
-const SETS: Block = Block { start: 8, count: 64 };
+const RING_IN_MESSAGES: usize = 7;
+const RING_IN_BYTES: usize = 8;
+const RING_OUT_MESSAGES: usize = 9;
+const RING_OUT_BYTES: usize = 10;
+const RING_UNROUTED: usize = 11;
+const RING_DROPPED: usize = 12;
+const SETS: Block = Block { start: 16, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
 const ENTRY: usize = 8;
@@ -109,6 +119,25 @@ pub(crate) struct TallySnapshot {
     pub(crate) control_bytes: u64,
     /// What of it the job refused.
     pub(crate) refused: u64,
+    /// What came and went by the ring.
+    pub(crate) ring: RingTally,
+}
+
+/// What one start of a job did with the ring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RingTally {
+    /// Messages handed to the job.
+    pub(crate) messages_in: u64,
+    /// Envelopes and payloads.
+    pub(crate) bytes_in: u64,
+    /// Messages committed.
+    pub(crate) messages_out: u64,
+    /// Envelopes and payloads.
+    pub(crate) bytes_out: u64,
+    /// Published while nobody subscribed.
+    pub(crate) unrouted: u64,
+    /// Given up: no room until the deadline.
+    pub(crate) dropped: u64,
 }
 
 /// The page: written by the job, read by the supervisor.
@@ -168,7 +197,7 @@ impl Tally {
             return;
         }
         let envelope = &arrival.delivery.envelope;
-        self.received_data(&envelope.src.unique_id, envelope.id, bytes, arrival.missing);
+        self.received_data(&envelope.head.src.unique_id, envelope.id, bytes, arrival.missing);
     }
 
     fn received_data(&self, unique_id: &str, id: MessageId, bytes: u64, missing: u64) {
@@ -182,6 +211,34 @@ impl Tally {
         } else {
             self.word(entry + 4).store(up_to, Relaxed);
         }
+    }
+
+    /// A record was handed to the job. One thread at a time.
+    pub(crate) fn received_by_ring(&self, bytes: u64) {
+        self.add(RING_IN_MESSAGES, 1);
+        self.add(RING_IN_BYTES, bytes);
+    }
+
+    /// The job committed a record. One thread at a time, as for the two that follow.
+    pub(crate) fn committed(&self, bytes: u64) {
+        self.add(RING_OUT_MESSAGES, 1);
+        self.add(RING_OUT_BYTES, bytes);
+    }
+
+    /// Nobody reads the ring under these topics.
+    pub(crate) fn unrouted_in_ring(&self) {
+        self.add(RING_UNROUTED, 1);
+    }
+
+    /// The ring had no room in time.
+    pub(crate) fn dropped_in_ring(&self) {
+        self.add(RING_DROPPED, 1);
+    }
+
+    /// For words with one author at a time: cheaper than an addition that others may interrupt.
+    fn add(&self, at: usize, more: u64) {
+        let word = self.word(at);
+        word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
     /// The job cannot use messages that it received.
@@ -259,6 +316,14 @@ impl Tally {
             refused: self.get(REFUSED),
             control_messages: self.get(CONTROL_MESSAGES),
             control_bytes: self.get(CONTROL_BYTES),
+            ring: RingTally {
+                messages_in: self.get(RING_IN_MESSAGES),
+                bytes_in: self.get(RING_IN_BYTES),
+                messages_out: self.get(RING_OUT_MESSAGES),
+                bytes_out: self.get(RING_OUT_BYTES),
+                unrouted: self.get(RING_UNROUTED),
+                dropped: self.get(RING_DROPPED),
+            },
         }
     }
 

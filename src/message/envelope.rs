@@ -1,45 +1,54 @@
 //! The envelope: one MessagePack map (named fields, unknown ones ignored) before the payloads.
 //!
-//! A message on the bus is the frames `[topic] [envelope] [payload 0] … [payload n]`. This envelope has 97 bytes, the
+//! A message on the bus is the frames `[topic] [envelope] [payload 0] … [payload n]`. This envelope has 121 bytes, the
 //! body is `{"reason": "eot"}`:
 //!
 //! ```text
-//! 8a                                      map of 10
+//! de 00 0a                                map of 10
 //!   a1 76            01                   "v"       1
 //!   a2 69 64         c4 10 00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 02
 //!                                         "id"      epoch 7, seq 2, both big-endian
-//!   a4 74 79 70 65   a4 53 74 6f 70       "type"    "Stop"
-//!   a2 74 73         cd 03 e8             "ts"      1000 ns since the Unix epoch
-//!   a5 65 70 6f 63 68  07                 "epoch"   7
-//!   a3 73 65 71      02                   "seq"     2
-//!   a3 73 72 63      80                   "src"     {} (every field of it has a default)
+//!   a2 74 73         d3 00 00 00 00 00 00 03 e8
+//!                                         "ts"      1000 ns since the Unix epoch
+//!   a5 65 70 6f 63 68  cf 00 00 00 00 00 00 00 07
+//!                                         "epoch"   7
+//!   a3 73 65 71      cf 00 00 00 00 00 00 00 02
+//!                                         "seq"     2
 //!   a7 70 61 79 6c 6f 61 64  90           "payload" []
+//!   a4 74 79 70 65   a4 53 74 6f 70       "type"    "Stop"
+//!   a3 73 72 63      80                   "src"     {} (every field of it has a default)
 //!   a4 62 6f 64 79   81 a6 72 65 61 73 6f 6e a3 65 6f 74
 //!                                         "body"    {"reason": "eot"}
 //!   a3 6f 72 64      cf 00 00 00 00 00 00 00 05
 //!                                         "ord"     5, always nine bytes and always last
 //! ```
 //!
-//! `run`, `tag`, `store_config` and `local` stand between `src` and `payload` where a message has them. The body is
-//! appended as the bytes that it was encoded to, and `ord`, which differs from copy to copy, to what is encoded once
-//! ([`Encoded::copy`]).
+//! `run`, `tag`, `store_config`, `local` and (in the ring) `topics` stand between `src` and `body` where a message has
+//! them. What differs from message to message stands first, in fixed widths (`front`); all the rest is the same for the
+//! messages of a stream, is encoded once ([`Prepared`]), and is not decoded again where it has been seen before
+//! ([`Decoder`](super::Decoder)). Any order of the fields, and any width of its numbers, is read all the same.
+
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::body::Body;
+use super::front::{self, PayloadList};
 use super::payload::{Payload, PayloadInfo};
 use super::store_config::StoreConfig;
+use super::topic::Topic;
 
-/// The version of the format that this module writes and reads.
+/// The version of the format.
 pub const FORMAT_VERSION: u8 = 1;
 
 /// The longest envelope that is sent and looked at, in bytes.
 const MAX_ENVELOPE: usize = 16 << 20;
 
-/// What `ord` takes, in bytes.
-const ORD_LEN: usize = 13;
+/// What `ord` takes, in bytes; it begins with this.
+pub(super) const ORD_LEN: usize = 13;
+pub(super) const ORD: &[u8] = b"\xa3ord\xcf";
 
 /// Names a message for ever: a random number a start of a writer, and a count of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,64 +132,86 @@ impl Message {
         self
     }
 
-    /// The envelope's bytes, all but `ord`.
-    ///
-    /// # Errors
-    /// [`EncodeError`] for a body that MessagePack cannot hold.
-    pub fn encode(&self, id: MessageId, ts: i64, origin: &Origin) -> Result<Encoded, EncodeError> {
-        let payload: Vec<PayloadInfo> = self
-            .payloads
-            .iter()
-            .map(|payload| PayloadInfo { kind: payload.kind, len: payload.bytes.len() as u64, offset: None })
-            .collect();
-        let id_bytes = id.to_bytes();
-        let wire = WireOut {
-            v: FORMAT_VERSION,
-            id: serde_bytes::Bytes::new(&id_bytes),
-            kind: self.kind,
-            ts,
-            epoch: id.epoch,
-            seq: id.seq,
-            src: origin,
-            run: self.run,
-            tag: self.tag.as_deref(),
-            store_config: self.store_config.as_ref(),
-            local: self.local,
-            payload: &payload,
-        };
-        let mut encoded = Encoded(rmp_serde::to_vec_named(&wire)?);
-        encoded.append("body", &self.body);
-        match encoded.0.len() {
-            len if len + ORD_LEN > MAX_ENVELOPE => Err(EncodeError::TooLong(len)),
-            _ => Ok(encoded),
-        }
+    /// With the run, tag and stores of another.
+    #[must_use]
+    pub(crate) fn like(self, other: &Self) -> Self {
+        Self { kind: self.kind, body: self.body, payloads: self.payloads, ..other.clone() }
+    }
+
+    /// What the payloads are, as they lie on the bus.
+    pub(crate) fn payload_infos(&self) -> PayloadList {
+        let info =
+            |payload: &Payload| PayloadInfo { kind: payload.kind, len: payload.bytes.len() as u64, offset: None };
+        self.payloads.iter().map(info).collect()
     }
 }
 
-/// An envelope, encoded once for all its copies.
+/// The constant part of an envelope, encoded once for all messages of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded(Vec<u8>);
+pub struct Prepared {
+    fields: u16,
+    rest: Vec<u8>,
+}
 
-impl Encoded {
-    /// The envelope of one copy.
-    pub fn copy(&self, ord: u64) -> Vec<u8> {
-        let mut copy = Self(Vec::with_capacity(self.0.len() + ORD_LEN));
-        copy.0.extend_from_slice(&self.0);
-        let mut value = [0xcf; 9];
-        value[1..].copy_from_slice(&ord.to_be_bytes());
-        copy.append("ord", &value);
-        copy.0
+impl Prepared {
+    /// Encodes what is the same for all messages like this one; in the ring the topics belong to it.
+    ///
+    /// # Errors
+    /// [`EncodeError`]: a body that MessagePack cannot hold, an envelope that is too long, over 15 payloads.
+    pub fn new(message: &Message, origin: &Origin, topics: &[Topic]) -> Result<Self, EncodeError> {
+        let rest = RestOut {
+            kind: message.kind,
+            src: origin,
+            run: message.run,
+            tag: message.tag.as_deref(),
+            store_config: message.store_config.as_ref(),
+            local: message.local,
+            topics: topics.iter().map(Topic::as_str).collect(),
+        };
+        let mut rest = rmp_serde::to_vec_named(&rest)?;
+        // Its own head goes: its fields are a part of a larger map.
+        let own = u16::from(rest.remove(0) & 0x0f);
+        append(&mut rest, "body", &message.body);
+        if message.payloads.len() > front::MAX_PAYLOADS {
+            return Err(EncodeError::Payloads(message.payloads.len()));
+        }
+        match rest.len() {
+            len if len + ORD_LEN + 4096 > MAX_ENVELOPE => Err(EncodeError::TooLong(len)),
+            _ => Ok(Self { fields: front::FIELDS + own + 1, rest }),
+        }
     }
 
-    /// A field more. An envelope has at most 14 fields, so its head is one byte that has room.
-    fn append(&mut self, key: &str, value: &[u8]) {
-        let head = self.0.first_mut().expect("an encoded map has a head");
-        assert!((0x80..0x8f).contains(head), "an envelope has fewer than 15 fields");
-        *head += 1;
-        self.0.push(0xa0 | u8::try_from(key.len()).expect("keys of an envelope are short"));
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(value);
+    /// How many bytes the envelope of a message with these payloads has in the ring.
+    pub fn size(&self, payload: &[PayloadInfo]) -> usize {
+        front::len(payload) + self.rest.len()
     }
+
+    /// Writes the envelope of one message, as it stands in the ring.
+    ///
+    /// # Panics
+    /// If `out` is shorter than [`size`](Self::size).
+    pub fn write(&self, out: &mut [u8], id: MessageId, ts: i64, payload: &[PayloadInfo]) {
+        let at = front::write(out, self.fields, id, ts, payload);
+        out[at..at + self.rest.len()].copy_from_slice(&self.rest);
+    }
+
+    /// The envelope of one copy on the bus.
+    pub fn copy(&self, id: MessageId, ts: i64, payload: &[PayloadInfo], ord: u64) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(self.size(payload) + ORD_LEN);
+        copy.resize(front::len(payload), 0);
+        front::write(&mut copy, self.fields + 1, id, ts, payload);
+        copy.extend_from_slice(&self.rest);
+        copy.extend_from_slice(ORD);
+        copy.extend_from_slice(&ord.to_be_bytes());
+        copy
+    }
+}
+
+/// A field more.
+fn append(bytes: &mut Vec<u8>, key: &str, value: &[u8]) {
+    bytes.push(0xa0 | u8::try_from(key.len()).expect("keys of an envelope are short"));
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(value);
 }
 
 /// A received envelope.
@@ -188,13 +219,22 @@ impl Encoded {
 pub struct Envelope {
     /// Which message.
     pub id: MessageId,
-    /// Its type.
-    pub kind: String,
     /// When it was committed, ns since the Unix epoch.
     pub ts: i64,
     /// The how-manieth copy to this topic in this epoch; on the bus only.
     pub ord: Option<u64>,
-    /// Who sent it.
+    /// What the payloads are.
+    pub payload: PayloadList,
+    /// What is the same for all messages of a stream.
+    pub head: Arc<Head>,
+}
+
+/// The part of an envelope that is the same for all messages of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// The messages' type.
+    pub kind: String,
+    /// Who sent them.
     pub src: Origin,
     /// Run number, if a run is on.
     pub run: Option<u64>,
@@ -204,10 +244,10 @@ pub struct Envelope {
     pub store_config: Option<StoreConfig>,
     /// For stores of this supervisor only.
     pub local: bool,
+    /// In the ring: all topics.
+    pub topics: Vec<Topic>,
     /// The fields of the type.
     pub body: rmpv::Value,
-    /// What the frames after this one are.
-    pub payload: Vec<PayloadInfo>,
 }
 
 impl Envelope {
@@ -227,19 +267,17 @@ impl Envelope {
         if wire.id.as_slice() != id.to_bytes() {
             return Err(DecodeError::Id);
         }
-        Ok(Self {
-            id,
+        let head = Head {
             kind: wire.kind,
-            ts: wire.ts,
-            ord: wire.ord,
             src: wire.src,
             run: wire.run,
             tag: wire.tag,
             store_config: wire.store_config,
             local: wire.local,
+            topics: wire.topics.iter().filter_map(|name| Topic::named(name).ok()).collect(),
             body: wire.body,
-            payload: wire.payload,
-        })
+        };
+        Ok(Self { id, ts: wire.ts, ord: wire.ord, payload: wire.payload.into(), head: Arc::new(head) })
     }
 
     /// Whether the frames that came are those that the envelope announces.
@@ -255,9 +293,22 @@ impl Envelope {
         }
     }
 
+    /// Whether the payloads lie, in order and apart, within so many bytes of the ring.
+    ///
+    /// # Errors
+    /// [`DecodeError::Payloads`] where one has no place or an impossible one.
+    pub fn check_offsets(&self, len: usize) -> Result<(), DecodeError> {
+        let mut free_from = 0;
+        for info in &self.payload {
+            let end = info.offset.filter(|&offset| offset >= free_from).and_then(|offset| offset.checked_add(info.len));
+            free_from = end.filter(|&end| end <= len as u64).ok_or(DecodeError::Payloads)?;
+        }
+        Ok(())
+    }
+
     /// The body as a type, if the message is of that type.
     pub fn body<B: Body>(&self) -> Option<Result<B, DecodeError>> {
-        (self.kind == B::TYPE).then(|| typed(&self.body))
+        (self.head.kind == B::TYPE).then(|| typed(&self.head.body))
     }
 }
 
@@ -277,6 +328,9 @@ pub enum EncodeError {
     /// No reader would look at it.
     #[error("an envelope of {0} bytes, at most {MAX_ENVELOPE} are allowed: large contents belong into a payload")]
     TooLong(usize),
+    /// More than an envelope can list.
+    #[error("{0} payloads, at most 15 are allowed")]
+    Payloads(usize),
 }
 
 /// Why bytes are no message.
@@ -303,14 +357,9 @@ pub enum DecodeError {
 }
 
 #[derive(Serialize)]
-struct WireOut<'a> {
-    v: u8,
-    id: &'a serde_bytes::Bytes,
+struct RestOut<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
-    ts: i64,
-    epoch: u64,
-    seq: u64,
     src: &'a Origin,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<u64>,
@@ -320,7 +369,8 @@ struct WireOut<'a> {
     store_config: Option<&'a StoreConfig>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     local: bool,
-    payload: &'a [PayloadInfo],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -343,6 +393,8 @@ struct WireIn {
     store_config: Option<StoreConfig>,
     #[serde(default)]
     local: bool,
+    #[serde(default)]
+    topics: Vec<String>,
     #[serde(default = "nil")]
     body: rmpv::Value,
     #[serde(default)]
@@ -354,160 +406,5 @@ fn nil() -> rmpv::Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use serde_json::json;
-
-    use super::super::body::*;
-    use super::super::payload::PayloadKind;
-    use super::super::stats::*;
-    use super::*;
-
-    /// The bytes drawn in this module's doc: of each line of the drawing, what stands before its first wide gap of text.
-    fn drawn() -> Vec<u8> {
-        let source = include_str!("envelope.rs");
-        let drawing = source.split("```text").nth(1).unwrap().split("```").next().unwrap();
-        drawing
-            .lines()
-            .filter_map(|line| line.strip_prefix("//!"))
-            .flat_map(|line| line.split_whitespace().take_while(|word| is_hex_pair(word)))
-            .map(|word| u8::from_str_radix(word, 16).unwrap())
-            .collect()
-    }
-
-    fn is_hex_pair(word: &str) -> bool {
-        word.len() == 2 && word.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    }
-
-    #[test]
-    fn the_drawn_bytes_are_the_message_they_say() {
-        let envelope = Envelope::decode(&drawn()).unwrap();
-
-        assert_eq!(envelope.id, MessageId { epoch: 7, seq: 2 });
-        assert_eq!((envelope.kind.as_str(), envelope.ts, envelope.ord), ("Stop", 1000, Some(5)));
-        assert_eq!(envelope.body["reason"], "eot".into());
-        assert_eq!(drawn().len(), 97);
-    }
-
-    #[test]
-    fn what_is_sent_is_what_is_received() {
-        let origin = Origin { supervisor_id: "lab".into(), unique_id: "u".into(), ..Origin::default() };
-        let stores: StoreConfig =
-            toml::from_str("target_local_supervisor = true\n[csv]\nfile_path = \"a.csv\"").unwrap();
-        let payload = Payload { kind: PayloadKind::Raw, bytes: vec![1, 2, 3] };
-        let message = Message::of(&StoreRaw {}).unwrap().with_tag("t").for_stores(&stores).with_payload(payload);
-        let id = MessageId { epoch: u64::MAX, seq: 1 << 40 };
-
-        let envelope = Envelope::decode(&message.encode(id, -5, &origin).unwrap().copy(9)).unwrap();
-
-        assert_eq!((envelope.id, envelope.ts, envelope.ord), (id, -5, Some(9)));
-        assert_eq!((envelope.tag.as_deref(), envelope.local), (Some("t"), true));
-        assert!(envelope.body::<StoreRaw>().unwrap().is_ok());
-        assert!(envelope.body::<Stop>().is_none());
-        assert_eq!((envelope.store_config, envelope.src), (Some(stores), origin));
-    }
-
-    fn comes_back<B: Body + PartialEq + std::fmt::Debug>(body: B) {
-        let message = Message::of(&body).unwrap();
-        let bytes = message.encode(MessageId { epoch: 1, seq: 1 }, 0, &Origin::default()).unwrap().copy(0);
-
-        let back: B = Envelope::decode(&bytes).unwrap().body().unwrap().unwrap();
-
-        assert_eq!(back, body);
-    }
-
-    #[test]
-    fn every_message_type_comes_back_as_it_was() {
-        let info = SupervisorInfo { supervisor_id: "lab".into(), supervisor_tags: vec!["a".into()] };
-        let job = JobInfo {
-            daq_job_type: "T".into(),
-            unique_id: "u".into(),
-            instance_id: "i".into(),
-            config: "daq_job_type = \"T\"".into(),
-            subscribed_topics: vec!["store.T".into()],
-            supervisor_info: info,
-        };
-        let stats = JobStats { message_in_bytes: 1 << 60, is_alive: true, ..JobStats::default() };
-        let event = TraceEvent {
-            message_id: "00".into(),
-            message_type: "T".into(),
-            event_type: "sent".into(),
-            topics: vec!["a".into()],
-            timestamp: -1,
-            size_bytes: 3,
-            source_job: "j".into(),
-            source_supervisor: "s".into(),
-        };
-        comes_back(Stop { reason: "ü".into() });
-        comes_back(Heartbeat { next_in_ms: 1000, progress: u64::MAX, is_ready: true });
-        comes_back(JobStarted { info: job });
-        comes_back(JobReady {});
-        comes_back(StatsReport { stats: stats.clone() });
-        comes_back(CombinedStats { stats: [("lab".into(), [("j".into(), stats)].into())].into() });
-        comes_back(CombinedRemoteStats { stats: [("far".into(), RemoteStats::default())].into() });
-        comes_back(TraceReport { events: vec![event.clone()] });
-        comes_back(CombinedTraces { events: vec![event] });
-        for severity in [Severity::Info, Severity::Warning, Severity::Error] {
-            let alert_info = AlertInfo { message: "m".into(), severity };
-            comes_back(Alert { date: "d".into(), alert_info, originated_supervisor_id: "lab".into() });
-        }
-        comes_back(StoreTable { rows: 7 });
-        comes_back(StoreRaw {});
-        comes_back(StoreRecords { records: 9 });
-        comes_back(StoreTabular { keys: vec!["a".into()], data: vec![vec![json!(1)], vec![json!({"x": null})]] });
-        comes_back(RunStart { number: 3, run_type: "physics".into(), parameters: [("hv".into(), json!(1.5))].into() });
-        comes_back(RunStop { number: 3, reason: "done".into() });
-        comes_back(Request { id: 1, operation: json!({"do": "x"}), reply_topic: "t".into() });
-        comes_back(Response { id: 1, finished: true, failed: false, data: json!([1, "a"]) });
-    }
-
-    #[test]
-    fn another_version_and_a_false_id_are_refused() {
-        let bytes = drawn();
-        let mut version = bytes.clone();
-        version[3] = 2;
-        let mut id = bytes;
-        id[9] = 1;
-
-        assert!(matches!(Envelope::decode(&version), Err(DecodeError::Version(2))));
-        assert!(matches!(Envelope::decode(&id), Err(DecodeError::Id)));
-    }
-
-    #[test]
-    fn an_envelope_that_announces_other_payloads_is_refused() {
-        let payload = Payload { kind: PayloadKind::Raw, bytes: vec![0; 10] };
-        let message = Message::of(&StoreRaw {}).unwrap().with_payload(payload);
-        let bytes = message.encode(MessageId { epoch: 1, seq: 1 }, 0, &Origin::default()).unwrap().copy(0);
-        let envelope = Envelope::decode(&bytes).unwrap();
-
-        assert!(envelope.check_payloads([10].into_iter()).is_ok());
-        assert!(envelope.check_payloads([9].into_iter()).is_err());
-        assert!(envelope.check_payloads([10, 0].into_iter()).is_err());
-    }
-
-    #[test]
-    fn deep_nesting_and_huge_headers_are_errors() {
-        let deep = [vec![0x81, 0xa4, b'b', b'o', b'd', b'y'], vec![0x91; 200_000]].concat();
-        let huge = [0xdf, 0xff, 0xff, 0xff, 0xff, 0xc4];
-
-        assert!(Envelope::decode(&deep).is_err());
-        assert!(Envelope::decode(&huge).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
-            let _either = Envelope::decode(&bytes);
-        }
-
-        #[test]
-        fn a_changed_byte_never_panics(at in 0usize..97, to in any::<u8>()) {
-            let mut bytes = drawn();
-            bytes[at] = to;
-            if let Ok(envelope) = Envelope::decode(&bytes) {
-                let _either = envelope.body::<Stop>();
-            }
-        }
-    }
-}
+#[path = "envelope_tests.rs"]
+mod tests;

@@ -6,8 +6,12 @@
 //! Invariants: nothing here opens a socket or a file; decoding arbitrary bytes gives a value or an error, never a panic.
 
 mod body;
+mod decoder;
 mod envelope;
+mod frame;
+mod front;
 mod payload;
+mod records;
 mod stats;
 mod store_config;
 mod topic;
@@ -16,10 +20,12 @@ pub use body::{
     Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Request, Response, RunStart,
     RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent, TraceReport,
 };
-pub use envelope::{DecodeError, EncodeError, Encoded, Envelope, FORMAT_VERSION, Message, MessageId, Origin};
-pub use payload::{
-    Payload, PayloadError, PayloadInfo, PayloadKind, decode_table, encode_table, pack_records, unpack_records,
-};
+pub use decoder::Decoder;
+pub use envelope::{DecodeError, EncodeError, Envelope, FORMAT_VERSION, Head, Message, MessageId, Origin, Prepared};
+pub use frame::{AlignedBytes, Columns, FixedWidth, Frame, TableShape};
+pub use front::PayloadList;
+pub use payload::{Payload, PayloadError, PayloadInfo, PayloadKind, decode_table, encode_table, table_in_place};
+pub use records::{RecordPack, Records, records};
 pub use stats::{
     CombinedRemoteStats, CombinedStats, Count, JobStats, LatencyStats, RemoteStats, ResourceStats, StatsReport,
 };

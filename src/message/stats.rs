@@ -74,8 +74,10 @@ pub struct JobStats {
     pub message_out_dropped: u64,
     /// Messages published while nobody subscribed.
     pub message_out_unrouted: u64,
-    /// Frames that were no messages.
+    /// Frames and records that were no messages.
     pub frames_refused: u64,
+    /// What the job says in figures of its own: name → value.
+    pub figures: BTreeMap<String, f64>,
 }
 
 /// One job's report.

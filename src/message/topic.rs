@@ -13,6 +13,10 @@ use thiserror::Error;
 /// The longest topic, in bytes.
 const MAX_LEN: usize = 255;
 
+/// How topics begin that jobs use among themselves; no other topic begins with `~`.
+const BY_BUS: &str = "~bus.";
+const COPY: &str = "~copy.";
+
 /// Which pair of proxies carries a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Plane {
@@ -80,6 +84,24 @@ impl Topic {
         Self(format!("~probe.{}.{}", part(instance_id), part(of)).into())
     }
 
+    /// To the jobs that subscribed a topic of the data plane, where the message does not ride the ring. Other programs
+    /// subscribe the topic itself: what rides the ring is sent to them too, as far as they can follow.
+    pub fn by_bus(topic: &Self) -> Self {
+        Self(format!("{BY_BUS}{topic}").into())
+    }
+
+    /// To the jobs that are no readers of the ring: a copy of what rides it.
+    pub fn copy_of(topic: &Self) -> Self {
+        Self(format!("{COPY}{topic}").into())
+    }
+
+    /// The topic as its publisher named it.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        let plain = self.0.strip_prefix(BY_BUS).or_else(|| self.0.strip_prefix(COPY));
+        plain.map_or_else(|| self.clone(), |plain| Self(plain.into()))
+    }
+
     /// To the stores of a type, on every supervisor.
     pub fn store(job_type: &str) -> Self {
         Self(format!("store.{}", part(job_type)).into())
@@ -127,6 +149,12 @@ impl Topic {
             true => Plane::Control,
             false => Plane::Data,
         }
+    }
+}
+
+impl AsRef<str> for Topic {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -195,6 +223,17 @@ mod tests {
         for topic in [Topic::store("DAQJobStoreCSV"), Topic::store_of("a", "X"), Topic::named("statsistics").unwrap()] {
             assert_eq!(topic.plane(), Plane::Data, "{topic}");
         }
+    }
+
+    #[test]
+    fn what_jobs_use_among_themselves_is_data_and_hides_no_name() {
+        let topic = Topic::store("T");
+
+        for internal in [Topic::by_bus(&topic), Topic::copy_of(&topic)] {
+            assert_eq!((internal.plane(), internal.plain()), (Plane::Data, topic.clone()));
+            assert!(!covers(topic.as_str(), internal.as_str()));
+        }
+        assert_eq!(topic.plain(), topic);
     }
 
     #[test]

@@ -61,6 +61,12 @@ impl Dispatcher {
         let now = Instant::now();
         self.parts.entries.iter_mut().for_each(Entry::read_tally);
         let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
+        let mut edges = edges(&parties);
+        let mut jobs: Vec<_> = self.parts.entries.iter().map(|entry| entry.status(now)).collect();
+        if let Some(ring) = &self.parts.ring {
+            let regions = ring.picture(&mut edges);
+            jobs.iter_mut().zip(regions).for_each(|(job, region)| job.region = region);
+        }
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let rss_mb = usage().rss_bytes as f64 / 1e6;
         Status {
@@ -75,8 +81,8 @@ impl Dispatcher {
                 rss_mb,
                 log_lines_dropped: self.parts.lost_lines.as_ref().map_or(0, |lost| lost.dropped_lines() as u64),
             },
-            edges: edges(&parties),
-            jobs: self.parts.entries.iter().map(|entry| entry.status(now)).collect(),
+            edges,
+            jobs,
             alerts: self.alerts.iter().cloned().collect(),
         }
     }

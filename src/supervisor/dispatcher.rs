@@ -14,6 +14,7 @@ use super::link::Link;
 use super::logs::capture;
 use super::phases::Phase;
 use super::policy::{Jitter, outcome};
+use super::ring::Ring;
 use super::state::{Effect, Event, JobState, Now};
 use crate::bus::Endpoints;
 use crate::control::{Inquiry, StateName};
@@ -21,7 +22,9 @@ use crate::message::{
     Alert, AlertInfo, CombinedStats, Heartbeat, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic,
 };
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
-use crate::telemetry::{AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting};
+use crate::telemetry::{
+    AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting, LostToFatal,
+};
 
 /// Heartbeat and statistics go out this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub(crate) enum Mail {
     Report { unique_id: String, instance_id: String, report: Report },
     /// Somebody raised an alert.
     Alert(Alert),
+    /// Programs that are no jobs want these topics of the ring, or nothing any more: whether they are subscribed now.
+    Tap { topics: Vec<String>, done: std::sync::mpsc::Sender<bool> },
     /// All is to end; the second time at once.
     Stop { reason: String },
 }
@@ -80,6 +85,8 @@ pub(super) struct Parts {
     pub(super) link: Link,
     pub(super) mailbox: Mailbox,
     pub(super) lost_lines: Option<ErrorCounter>,
+    /// Without one all goes over the bus.
+    pub(super) ring: Option<Ring>,
 }
 
 /// All jobs, and what is going on.
@@ -161,6 +168,10 @@ impl Dispatcher {
             Mail::Gone { job, generation, end } => self.on_gone(job, generation, end),
             Mail::Report { unique_id, instance_id, report } => self.on_report(&unique_id, &instance_id, report),
             Mail::Alert(alert) => self.note_alert(alert),
+            Mail::Tap { topics, done } => {
+                let is_subscribed = self.parts.ring.as_mut().is_some_and(|ring| ring.set_tap(topics));
+                done.send(is_subscribed).ok();
+            }
             Mail::Stop { reason } => self.on_stop(&reason),
         }
     }
@@ -192,6 +203,9 @@ impl Dispatcher {
         let entry = &mut self.parts.entries[job];
         if entry.generation != generation {
             return;
+        }
+        if let Some(ring) = &self.parts.ring {
+            ring.ended();
         }
         let was_asked = entry.state.name() == StateName::Stopping;
         JobEnded { job: entry.name(), end, was_asked }.emit();
@@ -255,7 +269,8 @@ impl Dispatcher {
         };
         match effect {
             Effect::Spawn => {
-                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, &self.parts.runtime_dir);
+                let place = self.parts.ring.as_mut().and_then(|ring| ring.before_start(job));
+                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, &self.parts.runtime_dir, place);
                 self.parts.spawner.order(job, entry.generation, spec);
             }
             Effect::Ask => {
@@ -289,10 +304,25 @@ impl Dispatcher {
                 JobFatal { job: name, reason }.emit();
                 let text = format!("{name} is fatal: {reason}");
                 self.raise(Severity::Error, text);
+                self.lose_reader(job);
                 self.end_if_essential(job);
             }
             JobState::Exited { end } if !end.is_success() => self.end_if_essential(job),
             JobState::Stopped | JobState::Starting { .. } | JobState::Stopping { .. } | JobState::Exited { .. } => {}
+        }
+    }
+
+    /// The writers of a fatal job go on, and what waited for it is lost to it. At the end of all nobody has to go on, so
+    /// that it waits for the next start.
+    fn lose_reader(&mut self, job: usize) {
+        if !matches!(self.phase, Phase::Starting { .. } | Phase::Running) {
+            return;
+        }
+        let lost = self.parts.ring.as_mut().map_or_else(Vec::new, |ring| ring.lose_reader(job));
+        if !lost.is_empty() {
+            self.is_clean = false;
+            let text = LostToFatal { job: self.parts.entries[job].name(), lost: &lost }.to_string();
+            self.raise(Severity::Error, text);
         }
     }
 
@@ -351,6 +381,9 @@ impl Dispatcher {
         let used = usage();
         self.cpu_percent = 100.0 * used.cpu.saturating_sub(self.used.cpu).as_secs_f64() / EVERY.as_secs_f64();
         self.used = used;
+        if let Some(ring) = &mut self.parts.ring {
+            ring.beat(now);
+        }
         let id = self.parts.info.supervisor_id.clone();
         let next_in_ms = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
         self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0, is_ready: true });

@@ -12,6 +12,10 @@ use crate::control::Edge;
 use crate::job::TallySnapshot;
 use crate::message::covers;
 
+/// How topics begin that jobs use among themselves: for what does not ride the ring, and for copies of what does.
+const BY_BUS: &str = "~bus.";
+const COPY: &str = "~copy.";
+
 /// The sums of all ended starts of a job, and how far its present one has come.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Book {
@@ -68,10 +72,10 @@ impl Book {
         self.ended.as_ref().unwrap_or(&self.now)
     }
 
-    /// How far this writer has come with what it sent to topics that a reader subscribed.
-    pub(super) fn sent_for(&self, subscriptions: &[String]) -> Mark {
+    /// How far this writer has come with what it sent to a reader.
+    pub(super) fn sent_for(&self, hearing: Hearing<'_>) -> Mark {
         let latest = self.latest();
-        let sent = latest.sets.iter().filter(|set| reaches(&set.topics, subscriptions));
+        let sent = latest.sets.iter().filter(|set| hearing.is_reached_by(&set.topics));
         Mark { epoch: latest.epoch, up_to: sent.map(|set| set.sent_up_to).max().unwrap_or(0) }
     }
 
@@ -80,10 +84,10 @@ impl Book {
         self.marks.insert(writer, mark);
     }
 
-    fn produced_for(&self, subscriptions: &[String]) -> u64 {
+    fn produced_for(&self, hearing: Hearing<'_>) -> u64 {
         let before = self.produced_before.iter().map(|(topics, messages)| (topics, *messages));
         let now = self.now.sets.iter().map(|set| (&set.topics, set.messages));
-        before.chain(now).filter(|(topics, _)| reaches(topics, subscriptions)).map(|(_, messages)| messages).sum()
+        before.chain(now).filter(|(topics, _)| hearing.is_reached_by(topics)).map(|(_, messages)| messages).sum()
     }
 
     fn arrived_from(&self, writer: &str) -> u64 {
@@ -92,8 +96,22 @@ impl Book {
     }
 }
 
-fn reaches(topics: &[String], subscriptions: &[String]) -> bool {
-    topics.iter().any(|topic| subscriptions.iter().any(|subscription| covers(subscription, topic)))
+/// What reaches a job over the bus.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hearing<'a> {
+    pub(super) subscriptions: &'a [String],
+    /// What rides the ring reaches it there: copies of it are for others.
+    pub(super) reads_ring: bool,
+}
+
+impl Hearing<'_> {
+    fn is_reached_by(self, topics: &[String]) -> bool {
+        let plain = topics.iter().filter_map(|topic| match topic.strip_prefix(COPY) {
+            Some(plain) => (!self.reads_ring).then_some(plain),
+            None => Some(topic.strip_prefix(BY_BUS).unwrap_or(topic)),
+        });
+        plain.into_iter().any(|topic| self.subscriptions.iter().any(|subscription| covers(subscription, topic)))
+    }
 }
 
 /// One side of an edge.
@@ -101,18 +119,18 @@ fn reaches(topics: &[String], subscriptions: &[String]) -> bool {
 pub(super) struct Party<'a> {
     pub(super) name: &'a str,
     pub(super) unique_id: &'a str,
-    pub(super) subscriptions: &'a [String],
+    pub(super) hearing: Hearing<'a>,
     pub(super) book: &'a Book,
 }
 
-/// All edges on which something was produced or arrived.
+/// All edges of the bus on which something was produced or arrived.
 pub(super) fn edges(parties: &[Party<'_>]) -> Vec<Edge> {
     let pairs = parties.iter().flat_map(|writer| parties.iter().map(move |reader| (writer, reader)));
     pairs.map(|(writer, reader)| edge(writer, reader)).filter(|edge| edge.produced > 0 || edge.arrived > 0).collect()
 }
 
 fn edge(writer: &Party<'_>, reader: &Party<'_>) -> Edge {
-    let produced = writer.book.produced_for(reader.subscriptions);
+    let produced = writer.book.produced_for(reader.hearing);
     let arrived = reader.book.arrived_from(writer.unique_id);
     Edge {
         writer: writer.name.into(),
@@ -120,13 +138,14 @@ fn edge(writer: &Party<'_>, reader: &Party<'_>) -> Edge {
         produced,
         arrived,
         missing: produced.saturating_sub(arrived),
+        ..Edge::default()
     }
 }
 
 /// How many messages of a writer's latest start are on their way to a reader: those after the newest that it has seen, and
 /// after what had been sent when it became ready.
 pub(super) fn under_way(writer: &Party<'_>, reader: &Party<'_>) -> u64 {
-    let sent = writer.book.sent_for(reader.subscriptions);
+    let sent = writer.book.sent_for(reader.hearing);
     let source = reader.book.latest().sources.iter().find(|source| source.unique_id == writer.unique_id);
     let seen = source.map(|source| Mark { epoch: source.epoch, up_to: source.received_up_to }).unwrap_or_default();
     let expected = reader.book.marks.get(writer.unique_id).copied().unwrap_or_default();
@@ -156,10 +175,14 @@ mod tests {
         TallySnapshot { sources: vec![source], ..TallySnapshot::default() }
     }
 
+    fn hears(subscriptions: &[String]) -> Hearing<'_> {
+        Hearing { subscriptions, reads_ring: true }
+    }
+
     fn edge_of(writer: &Book, reader: &Book) -> (Vec<Edge>, u64) {
         let subscriptions = ["store.A".to_owned()];
-        let writer = Party { name: "w", unique_id: "w", subscriptions: &[], book: writer };
-        let reader = Party { name: "r", unique_id: "r", subscriptions: &subscriptions, book: reader };
+        let writer = Party { name: "w", unique_id: "w", hearing: hears(&[]), book: writer };
+        let reader = Party { name: "r", unique_id: "r", hearing: hears(&subscriptions), book: reader };
         (edges(&[writer, reader]), under_way(&writer, &reader))
     }
 
@@ -173,7 +196,8 @@ mod tests {
 
         let (edges, _) = edge_of(&writer, &reader);
 
-        let expected = Edge { writer: "w".into(), reader: "r".into(), produced: 100, arrived: 90, missing: 10 };
+        let expected =
+            Edge { writer: "w".into(), reader: "r".into(), produced: 100, arrived: 90, missing: 10, ..Edge::default() };
         assert_eq!(edges, [expected]);
     }
 
@@ -202,7 +226,7 @@ mod tests {
     fn what_was_sent_before_a_reader_was_ready_is_missing_but_not_on_its_way() {
         let (mut writer, mut reader) = (Book::default(), Book::default());
         writer.update(wrote(100));
-        reader.expect_from("w".into(), writer.sent_for(&["store.A".into()]));
+        reader.expect_from("w".into(), writer.sent_for(hears(&["store.A".into()])));
         assert_eq!(edge_of(&writer, &reader).1, 0);
         writer.update(wrote(103));
 
@@ -216,9 +240,26 @@ mod tests {
         let (mut writer, reader) = (Book::default(), Book::default());
         writer.update(wrote(1));
         let other = ["store.B".to_owned()];
-        let writer = Party { name: "w", unique_id: "w", subscriptions: &[], book: &writer };
-        let reader = Party { name: "r", unique_id: "r", subscriptions: &other, book: &reader };
+        let writer = Party { name: "w", unique_id: "w", hearing: hears(&[]), book: &writer };
+        let reader = Party { name: "r", unique_id: "r", hearing: hears(&other), book: &reader };
 
         assert!(edges(&[writer, reader]).is_empty());
+    }
+
+    #[test]
+    fn copies_of_what_rides_the_ring_are_for_those_who_do_not_read_it() {
+        let subscriptions = ["store.A".to_owned()];
+        let (reader, outsider) = (hears(&subscriptions), Hearing { reads_ring: false, ..hears(&subscriptions) });
+
+        for (topic, reader_hears, outsider_hears) in [
+            ("store.A.run7", true, true),
+            ("~bus.store.A", true, true),
+            ("~copy.store.A", false, true),
+            ("~copy.store.B", false, false),
+        ] {
+            let topics = [topic.to_owned()];
+            assert_eq!(reader.is_reached_by(&topics), reader_hears, "{topic}");
+            assert_eq!(outsider.is_reached_by(&topics), outsider_hears, "{topic}");
+        }
     }
 }

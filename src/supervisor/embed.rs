@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use enrgdaq_ring::Leftovers;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tracing_appender::non_blocking::ErrorCounter;
@@ -11,6 +12,8 @@ use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
 use super::entry::Entry;
 use super::link::Link;
+use super::ring::{Ring, plan};
+use super::tap::Tap;
 use crate::bus::{BusError, Contexts, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
 use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
@@ -65,6 +68,9 @@ pub enum SupervisorError {
         /// Why.
         source: std::io::Error,
     },
+    /// The ring cannot be made or taken over: no room, a former one of another version, another supervisor.
+    #[error(transparent)]
+    Ring(#[from] enrgdaq_ring::ControlError),
     /// The system does not allow as many descriptors as the jobs need.
     #[error("{jobs} jobs need about {needed} open files, and the system allows {allowed}; raise `ulimit -Hn`")]
     Descriptors {
@@ -88,6 +94,7 @@ pub struct Supervisor {
     deployment: Deployment,
     executable: PathBuf,
     lost_lines: Option<ErrorCounter>,
+    leftovers: Leftovers,
     mailbox: Mailbox,
     mail: mpsc::Receiver<Mail>,
     desk: Desk,
@@ -158,6 +165,7 @@ impl Supervisor {
             deployment,
             executable,
             lost_lines: None,
+            leftovers: Leftovers::Keep,
             mailbox,
             mail,
             desk,
@@ -179,6 +187,13 @@ impl Supervisor {
         self
     }
 
+    /// Throws away what a former run has left in the ring, counted, instead of delivering it.
+    #[must_use]
+    pub fn discarding_ring(mut self) -> Self {
+        self.leftovers = Leftovers::Discard;
+        self
+    }
+
     /// Shows in its status how many lines of its log were lost.
     #[must_use]
     pub(crate) fn with_lost_lines(mut self, lost: ErrorCounter) -> Self {
@@ -195,7 +210,7 @@ impl Supervisor {
     /// under way. Its thread must not end before: jobs die with it.
     ///
     /// # Errors
-    /// [`SupervisorError`]: no threads, no descriptors.
+    /// [`SupervisorError`]: no threads, no descriptors, no ring; nothing has been started then.
     pub fn run(self) -> Result<bool, SupervisorError> {
         self.warn();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -220,24 +235,31 @@ impl Supervisor {
 
     async fn work(self) -> Result<Outcome, SupervisorError> {
         let info = self.deployment.supervisor.info.clone();
+        let jobs = self.deployment.jobs.into_iter();
+        let entries: Vec<_> = jobs.map(|job| Entry::new(job, &info.supervisor_id)).collect();
+        let listeners: Vec<_> = entries.iter().map(|entry| (&entry.config, &entry.subscriptions[..])).collect();
+        let plans = plan(&listeners, self.deployment.supervisor.ring_buffer_size_mb);
+        let ring = Ring::open(&info.supervisor_id, plans, self.leftovers)?;
         let link = Link::open(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
         let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
         let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
-        let jobs = self.deployment.jobs.into_iter();
+        let tap = Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
         let dispatcher = Dispatcher::new(Parts {
             info,
             config_dir: self.deployment.dir.display().to_string(),
             endpoints: self.endpoints,
             runtime_dir: self.runtime_dir,
-            entries: jobs.map(|job| Entry::new(job, &self.deployment.supervisor.info.supervisor_id)).collect(),
+            entries,
             spawner,
             link,
             mailbox: self.mailbox,
             lost_lines: self.lost_lines,
+            ring,
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;
         served.abort();
+        drop(tap);
         std::fs::remove_file(&self.socket).ok();
         drop(self.proxies);
         Ok(outcome)

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::edges::{Book, Party};
+use super::edges::{Book, Hearing, Party};
 use super::logs::JobLog;
 use super::policy::History;
 use super::state::{JobState, why};
 use crate::bus::Endpoints;
-use crate::config::{JobConfig, Kind};
+use crate::config::JobConfig;
 use crate::control::{JobStatus, Refusal, Reply, StateName};
-use crate::job::{JobSpec, Tally};
+use crate::job::{JobSpec, RingPlace, Tally};
 use crate::message::{Count, JobInfo, JobStats, SupervisorInfo, Topic};
 use crate::os::{ChildEnd, Process, iso_now, short_hash};
 
@@ -29,10 +29,10 @@ pub(super) struct Running {
     pub(super) captures: Vec<JoinHandle<()>>,
 }
 
-/// What a job hears: a store what is meant for its type, and every job the topics of its config.
+/// What a job hears: whoever serves a backend what is meant for its type, and every job the topics of its config.
 fn subscriptions(config: &JobConfig, supervisor_id: &str) -> Vec<String> {
     let of_store = [Topic::store(config.job_type), Topic::store_of(supervisor_id, config.job_type)];
-    let own = of_store.iter().filter(|_| config.kind == Kind::Store).map(|topic| topic.as_str().to_owned());
+    let own = of_store.iter().filter(|_| config.backend.is_some()).map(|topic| topic.as_str().to_owned());
     own.chain(config.topics_to_subscribe.iter().cloned()).collect()
 }
 
@@ -63,6 +63,8 @@ pub(super) struct Entry {
     pub(super) log: JobLog,
     pub(super) book: Book,
     pub(super) subscriptions: Vec<String>,
+    /// Payloads reach it through the ring.
+    reads_ring: bool,
     pub(super) waiters: Vec<Waiter>,
     pub(super) last_end: Option<ChildEnd>,
     last_end_was_good: bool,
@@ -76,6 +78,7 @@ impl Entry {
     pub(super) fn new(config: JobConfig, supervisor_id: &str) -> Self {
         Self {
             subscriptions: subscriptions(&config, supervisor_id),
+            reads_ring: false,
             config,
             state: JobState::Stopped,
             history: History::default(),
@@ -99,7 +102,14 @@ impl Entry {
     }
 
     /// A new start begins: what its process is told.
-    pub(super) fn begin_start(&mut self, info: &SupervisorInfo, endpoints: &Endpoints, runtime_dir: &Path) -> JobSpec {
+    pub(super) fn begin_start(
+        &mut self,
+        info: &SupervisorInfo,
+        endpoints: &Endpoints,
+        runtime_dir: &Path,
+        ring: Option<RingPlace>,
+    ) -> JobSpec {
+        self.reads_ring = ring.as_ref().is_some_and(|place| place.reads);
         if self.generation > 0 {
             self.restarts = Count { count: self.restarts.count + 1, last_updated: Some(iso_now()) };
         }
@@ -120,6 +130,8 @@ impl Entry {
             lock: runtime_dir.join(format!("job-{}.lock", short_hash(&self.config.unique_id))),
             verbosity: self.config.verbosity,
             topics: self.subscriptions.clone(),
+            ring,
+            wait: self.config.wait,
             settings: self.config.settings.clone(),
             config_text: self.config.text.clone(),
         }
@@ -163,12 +175,12 @@ impl Entry {
     }
 
     pub(super) fn party(&self) -> Party<'_> {
-        Party {
-            name: &self.config.name,
-            unique_id: &self.config.unique_id,
-            subscriptions: &self.subscriptions,
-            book: &self.book,
-        }
+        Party { name: &self.config.name, unique_id: &self.config.unique_id, hearing: self.hearing(), book: &self.book }
+    }
+
+    /// What reaches it over the bus.
+    pub(super) fn hearing(&self) -> Hearing<'_> {
+        Hearing { subscriptions: &self.subscriptions, reads_ring: self.reads_ring }
     }
 
     /// Whether all is well at the end of the supervisor.
@@ -209,6 +221,7 @@ impl Entry {
             uptime_s: since,
             restart_in_s: restart_in,
             restarts: self.restarts.count,
+            region: None,
             last_end: self.last_end.map(|end| end.to_string()),
             stats: self.stats(now),
         }

@@ -73,7 +73,7 @@ impl Drop for Link {
 
 fn listen(subscriber: &mut Subscriber, end: &Wake, mailbox: &Mailbox, supervisor_id: &str) {
     loop {
-        match subscriber.next(Duration::MAX, end) {
+        match subscriber.next(Duration::MAX, &[end]) {
             Ok(Some(arrival)) => {
                 if let Some(mail) = read(&arrival, supervisor_id)
                     && mailbox.blocking_send(mail).is_err()
@@ -105,11 +105,11 @@ fn read(arrival: &Arrival, supervisor_id: &str) -> Option<Mail> {
         Report::Started(Box::new(body.ok()?.info))
     } else if let Some(body) = envelope.body::<Alert>() {
         // The supervisor's own are noted where they are raised.
-        let is_own = envelope.src.unique_id == supervisor_id;
+        let is_own = envelope.head.src.unique_id == supervisor_id;
         return (!is_own).then_some(Mail::Alert(body.ok()?));
     } else {
         return None;
     };
-    let (unique_id, instance_id) = (envelope.src.unique_id.clone(), envelope.src.instance_id.clone());
+    let (unique_id, instance_id) = (envelope.head.src.unique_id.clone(), envelope.head.src.instance_id.clone());
     Some(Mail::Report { unique_id, instance_id, report })
 }

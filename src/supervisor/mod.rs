@@ -21,8 +21,10 @@ mod link;
 mod logs;
 mod phases;
 mod policy;
+mod ring;
 mod shutdown;
 mod state;
+mod tap;
 
 pub use crate::os::DirectoryError;
 pub use embed::{Handle, Supervisor, SupervisorError};

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::dispatcher::Dispatcher;
 use super::edges::{edges, under_way};
 use super::entry::Entry;
+use super::ring::Owed;
 use super::shutdown::{Next, Shutdown};
 use super::state::Event;
 use crate::config::Kind;
 use crate::control::StateName;
-use crate::telemetry::{Draining, Missing, Ready, StopBegins, Undelivered};
+use crate::telemetry::{Draining, Missing, Ready, RingKept, RingTrouble, StillWaiting, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
 #[derive(Debug)]
@@ -91,9 +92,13 @@ impl Dispatcher {
     /// One step of the end; `false` if it waits for something.
     fn advance_stop(&mut self) -> bool {
         let Phase::Stopping(mut shutdown) = self.phase else { return false };
+        // Counting goes through all records that wait: not with every piece of news.
+        if self.drain_due.is_some_and(|due| Instant::now() < due) {
+            return false;
+        }
         let is_gone = self.of_rank(shutdown.rank).all(|job| self.parts.entries[job].state.is_settled());
-        let left = if is_gone { self.under_way(shutdown.rank) } else { Vec::new() };
-        let count = left.iter().map(|pair| pair.messages).sum();
+        let left = if is_gone { self.under_way(shutdown.rank) } else { UnderWay::default() };
+        let count = left.messages();
         let next = shutdown.advance(is_gone, count, Instant::now());
         self.phase = Phase::Stopping(shutdown);
         match next {
@@ -109,12 +114,15 @@ impl Dispatcher {
                 return false;
             }
             Next::End { rank, given_up } => {
-                self.give_up(&left, given_up);
+                self.drain_due = None;
+                self.give_up(left, given_up);
                 self.end_rank(rank);
             }
             Next::Done { given_up } => {
-                self.give_up(&left, given_up);
+                self.drain_due = None;
+                self.give_up(left, given_up);
                 self.tell_missing();
+                self.leave_ring();
                 self.phase = Phase::Done;
             }
         }
@@ -123,18 +131,41 @@ impl Dispatcher {
 
     fn tell_missing(&self) {
         let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
-        edges(&parties).iter().filter(|edge| edge.missing > 0).for_each(|edge| Missing { edge }.emit());
+        let mut edges = edges(&parties);
+        if let Some(ring) = &self.parts.ring {
+            ring.picture(&mut edges);
+        }
+        // Who takes the latest has skipped what it was not to have.
+        edges.iter().filter(|edge| edge.missing > edge.skipped).for_each(|edge| Missing { edge }.emit());
     }
 
-    fn give_up(&mut self, left: &[UnderWay], given_up: u64) {
+    /// What waits in the ring is not lost: with anything of it the ring stays, and the end is not clean.
+    fn leave_ring(&mut self) {
+        let Some(ring) = self.parts.ring.take() else { return };
+        match ring.close() {
+            Ok(waiting) if waiting.is_empty() => {}
+            Ok(waiting) => {
+                self.is_clean = false;
+                RingKept { waiting: &waiting, config_dir: &self.parts.config_dir }.emit();
+            }
+            Err(error) => RingTrouble { doing: "removing it", error: &error }.emit(),
+        }
+    }
+
+    fn give_up(&mut self, left: UnderWay, given_up: u64) {
         if given_up == 0 {
             return;
         }
         self.is_clean = false;
-        for lost in left.iter().filter(|lost| lost.messages > 0) {
+        for owed in left.ring {
+            if let Some(ring) = &mut self.parts.ring {
+                StillWaiting(&ring.give_up(owed)).emit();
+            }
+        }
+        for lost in left.bus.iter().filter(|lost| lost.messages > 0) {
             let (writer, reader) = (&self.parts.entries[lost.writer], &self.parts.entries[lost.reader]);
             Undelivered { writer: writer.name(), reader: reader.name(), messages: lost.messages }.emit();
-            let mark = writer.book.sent_for(&reader.subscriptions);
+            let mark = writer.book.sent_for(reader.hearing());
             let writer_id = writer.config.unique_id.clone();
             // Told once: what was given up is not waited for again.
             self.parts.entries[lost.reader].book.expect_from(writer_id, mark);
@@ -142,7 +173,7 @@ impl Dispatcher {
     }
 
     /// What is on its way from jobs of a rank and above to those below that still run.
-    fn under_way(&mut self, rank: u8) -> Vec<UnderWay> {
+    fn under_way(&mut self, rank: u8) -> UnderWay {
         self.parts.entries.iter_mut().for_each(Entry::read_tally);
         let entries = &self.parts.entries;
         let is_reader = |entry: &Entry| entry.config.kind.start_rank() < rank && entry.state.name() == StateName::Ready;
@@ -151,20 +182,23 @@ impl Dispatcher {
             let readers = entries.iter().enumerate().filter(move |(_, entry)| is_reader(entry));
             readers.map(move |(reader, to)| (writer, from, reader, to))
         });
-        pairs
-            .map(|(writer, from, reader, to)| UnderWay {
-                writer,
-                reader,
-                messages: under_way(&from.party(), &to.party()),
-            })
-            .collect()
+        let bus = pairs.map(|(writer, from, reader, to)| OnBus {
+            writer,
+            reader,
+            messages: under_way(&from.party(), &to.party()),
+        });
+        // Who is no longer configured writes no more, but what it has written still arrives.
+        let is_writer = |owed: &Owed| owed.writer.is_none_or(|job| entries[job].config.kind.start_rank() >= rank);
+        let is_reached = |owed: &Owed| owed.reader.is_some_and(|job| is_reader(&entries[job]));
+        let owed = self.parts.ring.iter().flat_map(|ring| ring.owed());
+        UnderWay { bus: bus.collect(), ring: owed.filter(|owed| is_writer(owed) && is_reached(owed)).collect() }
     }
 
     /// A job is ready: what was sent before this is not on its way to it.
     pub(super) fn note_marks(&mut self, job: usize) {
         self.parts.entries.iter_mut().for_each(Entry::read_tally);
-        let subscriptions = &self.parts.entries[job].subscriptions;
-        let mark = |entry: &Entry| (entry.config.unique_id.clone(), entry.book.sent_for(subscriptions));
+        let hearing = self.parts.entries[job].hearing();
+        let mark = |entry: &Entry| (entry.config.unique_id.clone(), entry.book.sent_for(hearing));
         let marks: Vec<_> = self.parts.entries.iter().map(mark).collect();
         for (writer, mark) in marks {
             self.parts.entries[job].book.expect_from(writer, mark);
@@ -172,9 +206,23 @@ impl Dispatcher {
     }
 }
 
+/// Messages that have not arrived, on both ways.
+#[derive(Debug, Default)]
+struct UnderWay {
+    bus: Vec<OnBus>,
+    ring: Vec<Owed>,
+}
+
+impl UnderWay {
+    fn messages(&self) -> u64 {
+        let on_bus = self.bus.iter().map(|pair| pair.messages);
+        on_bus.chain(self.ring.iter().map(|owed| owed.messages)).sum()
+    }
+}
+
 /// Messages between two jobs, by their places in the list.
 #[derive(Debug)]
-struct UnderWay {
+struct OnBus {
     writer: usize,
     reader: usize,
     messages: u64,

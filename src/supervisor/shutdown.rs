@@ -16,8 +16,10 @@ const DRAIN_QUIET: Duration = Duration::from_secs(10);
 /// Draining that takes this long is worth a line in the log.
 const DRAIN_TOLD_AFTER: Duration = Duration::from_secs(1);
 
-/// How often what is under way is counted.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// How often what is under way is counted: at first, as long as most ends take, and then.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+const DRAIN_POLL_LATER: Duration = Duration::from_millis(100);
+const DRAIN_SOON: Duration = Duration::from_millis(500);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,8 @@ impl Shutdown {
         if under_way > 0 && now < quiet_until.min(since + DRAIN_AT_MOST) {
             let is_news = !is_told && now >= since + DRAIN_TOLD_AFTER;
             self.step = Step::Draining { since, quiet_until, left: under_way, is_told: is_told || is_news };
-            return Next::Drain { look_at: now + DRAIN_POLL, is_news };
+            let poll = if now < since + DRAIN_SOON { DRAIN_POLL } else { DRAIN_POLL_LATER };
+            return Next::Drain { look_at: now + poll, is_news };
         }
         match self.rank.checked_sub(1) {
             Some(rank) => {
@@ -93,6 +96,17 @@ mod tests {
         assert!(drains(shutdown.advance(true, 1, now + MS(18_000)), false));
         assert_eq!(shutdown.advance(true, 0, now + MS(18_010)), Next::End { rank: 0, given_up: 0 });
         assert_eq!(shutdown.advance(true, 0, now + MS(18_020)), Next::Done { given_up: 0 });
+    }
+
+    #[test]
+    fn a_long_drain_is_looked_at_less_often() {
+        let (mut shutdown, now) = (Shutdown::begin(1), Instant::now());
+
+        let looks = [0, 499, 500, 5_000].map(|ms| shutdown.advance(true, 5, now + MS(ms)));
+
+        let next = [20, 519, 600, 5_100].map(|ms| now + MS(ms));
+        let look_at = looks.map(|next| if let Next::Drain { look_at, .. } = next { Some(look_at) } else { None });
+        assert_eq!(look_at, next.map(Some));
     }
 
     #[test]

@@ -209,15 +209,16 @@ impl Undelivered<'_> {
     }
 }
 
-/// Messages of the time of this supervisor that never arrived; told once, at its end.
+/// Messages of the time of this supervisor that never arrived, though their reader was to have all; told once, at its end.
 pub(crate) struct Missing<'a> {
     pub(crate) edge: &'a Edge,
 }
 
 impl Missing<'_> {
     pub(crate) fn emit(self) {
-        let Edge { writer, reader, missing, produced, .. } = self.edge;
-        tracing::warn!("{missing} of {produced} messages of {writer} never arrived at {reader}");
+        let Edge { writer, reader, missing, skipped, produced, .. } = self.edge;
+        let lost = missing.saturating_sub(*skipped);
+        tracing::warn!("{lost} of {produced} messages of {writer} never arrived at {reader}");
     }
 }
 

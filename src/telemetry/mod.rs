@@ -4,9 +4,14 @@
 
 mod console;
 mod facts;
+mod ring_facts;
 
 pub(crate) use console::log_to_console;
 pub(crate) use facts::{
     AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts,
     JobSaid, JobStarting, Missing, Ready, StopBegins, Stopped, Undelivered,
+};
+pub(crate) use ring_facts::{
+    LeftoverDrained, LostToFatal, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
+    RingReaderLost, RingTrouble, SeatHeld, StillWaiting, Waiting,
 };

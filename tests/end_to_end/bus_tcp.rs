@@ -42,7 +42,7 @@ fn data_arrives_over_tcp() {
     let site = Site::new().supervisor(TCP).recorder().flood(50_000, "");
     let mut node = site.start();
 
-    let whole = Edge { produced: 50_000, arrived: 50_000, missing: 0 };
+    let whole = Edge { produced: 50_000, arrived: 50_000, missing: 0, ..Edge::default() };
     node.wait("all arrived", |picture| picture.edge("flood", "recorder") == whole);
 
     assert_eq!(node.stop(), 0);
@@ -89,7 +89,7 @@ fn a_stranger_without_keys_gets_nothing_and_harms_nothing() {
         }
     }
 
-    let whole = Edge { produced: 20_000, arrived: 20_000, missing: 0 };
+    let whole = Edge { produced: 20_000, arrived: 20_000, missing: 0, ..Edge::default() };
     let last = node.wait("all arrived", |picture| picture.edge("flood", "recorder") == whole);
     for socket in &strangers {
         assert_eq!(socket.recv_bytes(zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "a stranger hears nothing");

@@ -177,12 +177,11 @@ fn what_had_arrived_outlives_the_supervisor_and_no_second_store_writes_into_it()
     let torn: Vec<_> = rows[1..].iter().filter(|row| !is_whole(row)).collect();
     assert!(torn.is_empty(), "{torn:?}");
     let numbers: Vec<u64> = rows[1..].iter().map(|row| row[0].parse().unwrap()).collect();
-    let starts: Vec<_> = numbers.chunk_by(|a, b| b > a).collect();
-    assert_eq!(starts.len(), 6, "one row of numbers a start");
-    // What an old source still held may come through the next supervisor, and counts as arrived there.
     let (rows, arrived) = (numbers.len() as u64, arrived.iter().sum::<u64>());
     assert!(rows >= arrived, "{arrived} had arrived, {rows} are in the file");
-    for numbers in starts {
-        assert!(numbers.iter().copied().take(200).eq(0..200), "what came long before the death is there: {numbers:?}");
+    // A store that died may have written the last rows without having said so: they come again.
+    for number in 0..300 {
+        let times = numbers.iter().filter(|&&other| other == number).count();
+        assert!(times >= 6, "each start made row {number}, and it is there {times} times");
     }
 }

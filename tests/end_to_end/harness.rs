@@ -3,6 +3,7 @@
 mod picture;
 mod process;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -106,7 +107,14 @@ impl Site {
     /// Writes `supervisor.toml`: its id, and this.
     #[must_use]
     pub(crate) fn supervisor(self, rest: &str) -> Self {
-        self.write("configs/supervisor.toml", &format!("[info]\nsupervisor_id = \"{}\"\n{rest}\n", self.id));
+        self.supervisor_with("ring_buffer_size_mb = 8", rest)
+    }
+
+    /// The same, with these lines before the tables.
+    #[must_use]
+    pub(crate) fn supervisor_with(self, top: &str, rest: &str) -> Self {
+        let info = format!("[info]\nsupervisor_id = \"{}\"", self.id);
+        self.write("configs/supervisor.toml", &format!("{top}\n{info}\n{rest}\n"));
         self
     }
 
@@ -161,7 +169,11 @@ impl Site {
     }
 
     pub(crate) fn start_with(&self, folder: &str, reader: LogReader) -> Node<'_> {
-        let mut command = self.command(&["--config", folder]);
+        self.start_by(&["--config", folder], reader)
+    }
+
+    pub(crate) fn start_by(&self, arguments: &[&str], reader: LogReader) -> Node<'_> {
+        let mut command = self.command(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().expect("the supervisor can be started");
         let log = Arc::new(Mutex::new(String::new()));
@@ -206,9 +218,14 @@ impl Site {
         Ok(answer)
     }
 
+    /// A socket of the supervisor.
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.runtime.path().join(short(&self.id)).join(name)
+    }
+
     /// A connection to the control socket.
     pub(crate) fn connect(&self) -> std::io::Result<UnixStream> {
-        let stream = UnixStream::connect(self.runtime.path().join(short(&self.id)).join("supervisor.ipc"))?;
+        let stream = UnixStream::connect(self.socket("supervisor.ipc"))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         Ok(stream)
     }
@@ -218,10 +235,47 @@ impl Site {
         csv_rows(&fs::read_to_string(self.path(relative)).unwrap_or_default())
     }
 
+    /// Segments of shared memory that supervisors of this id have left.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let part = format!("_{}_", short(&self.id));
+        let is_ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(&part));
+        let files = fs::read_dir("/dev/shm").expect("there is /dev/shm").flatten();
+        files.map(|file| file.path()).filter(is_ours).collect()
+    }
+
     /// What the recorder wrote down.
     pub(crate) fn records(&self) -> Vec<u64> {
         let bytes = fs::read(self.path("record")).unwrap_or_default();
         bytes.chunks_exact(8).map(|number| u64::from_le_bytes(number.try_into().expect("it has 8 bytes"))).collect()
+    }
+
+    /// Compares what sources wrote into `proof/`, each start its count of committed messages, with what the recorder wrote
+    /// down with origins: each message is there, none between is missing, and no byte is wrong.
+    pub(crate) fn check_balance(&self) {
+        const LINE: usize = 36 + 8;
+        let record = fs::read(self.path("record")).unwrap_or_default();
+        let mut seen: HashMap<String, Vec<u64>> = HashMap::new();
+        for line in record.chunks_exact(LINE) {
+            let (origin, number) = line.split_at(36);
+            let number = u64::from_le_bytes(number.try_into().expect("it has 8 bytes"));
+            assert_ne!(number, u64::MAX, "a message had a wrong byte");
+            seen.entry(String::from_utf8_lossy(origin).into_owned()).or_default().push(number);
+        }
+        let mut total = 0;
+        for file in fs::read_dir(self.path("proof")).expect("there are proofs").flatten() {
+            let count = fs::read(file.path()).expect("a proof can be read");
+            let committed = count.first_chunk().map_or(0, |count| u64::from_le_bytes(*count));
+            let mut numbers = seen.remove(&*file.file_name().to_string_lossy()).unwrap_or_default();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let recorded = numbers.len() as u64;
+            assert!(numbers.iter().copied().eq(0..recorded), "a gap within {:?}", file.file_name());
+            // What was committed when its source died had perhaps not been written into the proof yet.
+            assert!((committed..=committed + 1).contains(&recorded), "{committed} committed, {recorded} recorded");
+            total += recorded;
+        }
+        assert!(seen.is_empty(), "messages from nowhere: {:?}", seen.keys());
+        println!("{total} messages, all there");
     }
 
     /// How much the recorder wrote down.
@@ -236,6 +290,7 @@ impl Drop for Site {
         loop {
             let left = self.processes();
             if left.is_empty() || Instant::now() > until {
+                self.segments().iter().for_each(|segment| drop(fs::remove_file(segment)));
                 return;
             }
             left.iter().for_each(|process| send(process.pid, Signal::KILL));

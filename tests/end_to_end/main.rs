@@ -4,7 +4,11 @@
 //! runtime directory and a supervisor of its own, waits for events with a deadline, and kills only what it has started.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod bus_tcp;
+#[cfg(test)]
+mod chaos;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod harness;
 mod output;
 #[cfg(test)]
 mod own_jobs;
+#[cfg(test)]
+mod ring;
 #[cfg(test)]
 mod security;
 #[cfg(test)]

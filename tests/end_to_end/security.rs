@@ -84,8 +84,7 @@ fn a_file_that_cannot_be_overwritten_holds_up_no_other() {
     node.wait("the good one is stored", |_| site.csv_rows("out/good.csv").len() == 2);
 
     assert_eq!(files(&site.path("outside")), [PathBuf::from("victim.csv")].into());
-    let picture = node.status();
-    assert!(!picture.alerts().is_empty(), "what is not stored is told");
+    node.wait("what is not stored is told", |picture| !picture.alerts().is_empty());
 }
 
 #[test]

@@ -255,6 +255,19 @@ impl Control {
         Ok(false)
     }
 
+    /// Who is subscribed, and how; in the order of their entries.
+    #[must_use]
+    pub fn readers(&self) -> Vec<(u128, Policy)> {
+        let entries = self.table.entries.iter().enumerate();
+        entries.filter_map(|(reader, entry)| Some((status::reader_id(&self.map, reader), entry.policy?))).collect()
+    }
+
+    /// Who has a region; in the order of their entries.
+    #[must_use]
+    pub fn writers(&self) -> Vec<u128> {
+        self.owners().map(|owner| owner.unique_id).collect()
+    }
+
     /// What goes on, counted.
     #[must_use]
     pub fn status(&self) -> RingStatus {

@@ -158,7 +158,7 @@ fn settled_ledger(region: &RegionMap, table: &Table) -> Ledger {
     (0..TRIES).find_map(|_| Ledger::recount(region, table)).unwrap_or_else(Ledger::empty)
 }
 
-fn reader_id(control: &ControlMap, r: usize) -> u128 {
+pub(crate) fn reader_id(control: &ControlMap, r: usize) -> u128 {
     let words = &control.get().readers[r].unique_id.0;
     id_from_words([words[0].get(), words[1].get()])
 }

@@ -113,7 +113,7 @@ fn every_warning_says_what_it_means() {
         (
             &[("supervisor.toml", LAB1), ("a.toml", &format!("{GOOD}[store_config]\n"))],
             &[
-                "a.toml:4:2: warning: `[store_config]` names no backend, so nothing is stored; the backends are csv, memory",
+                "a.toml:4:2: warning: `[store_config]` names no backend, so nothing is stored; the backends are csv, filter, memory",
             ],
         ),
         (
@@ -190,6 +190,20 @@ fn every_value_that_a_type_takes_is_taken() {
         let memory = "daq_job_type = \"DAQJobStoreMemory\"";
         let loaded = load_files(&[("supervisor.toml", LAB1), ("a.toml", &job), ("memory.toml", memory)]);
         assert_eq!(loaded.map(|deployment| warnings(&deployment)), Ok(vec![]), "{text}");
+    }
+}
+
+#[test]
+fn a_circle_with_a_job_that_gets_the_latest_is_no_fault() {
+    let filter = "daq_job_type = \"DAQJobFilter\"\nstore_config.filter = {}\n";
+    let stores_csv = format!("{GOOD}delivery = \"lossless\"\nstore_config.csv = {{ file_path = \"a.csv\" }}\n");
+    let elsewhere = format!("topics_to_subscribe = [\"store.DAQJobStoreMemory\"]\n{stores_csv}");
+    let of_another = format!("topics_to_subscribe = [\"store.supervisor\"]\n{stores_csv}");
+    let csv = "daq_job_type = \"DAQJobStoreCSV\"";
+
+    for job in [filter, &elsewhere, &of_another] {
+        let loaded = load_files(&[("supervisor.toml", LAB1), ("a.toml", job), ("csv.toml", csv)]);
+        assert_eq!(loaded.map(|deployment| warnings(&deployment)), Ok(vec![]), "{job}");
     }
 }
 

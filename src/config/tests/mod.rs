@@ -127,6 +127,15 @@ struct CsvTarget {
 #[serde(deny_unknown_fields)]
 struct MemoryTarget {}
 
+/// Takes what is for one store and publishes what it makes of it for others.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FilterConfig {
+    #[serde(default)]
+    #[expect(dead_code, reason = "the schema is what is tested")]
+    store_config: Option<StoreConfig>,
+}
+
 /// Writes rows into files.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +187,14 @@ pub(super) fn fake_types() -> Vec<TypeInfo> {
             schema: schema_for!(MemoryTarget),
             backend: Some(Backend { key: "memory", schema: schema_for!(MemoryTarget) }),
             check: decodes::<MemoryTarget>,
+        },
+        TypeInfo {
+            name: "DAQJobFilter",
+            aliases: &[],
+            kind: Kind::Monitor,
+            schema: schema_for!(FilterConfig),
+            backend: Some(Backend { key: "filter", schema: schema_for!(MemoryTarget) }),
+            check: decodes::<FilterConfig>,
         },
     ]
 }

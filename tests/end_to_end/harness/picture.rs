@@ -11,7 +11,9 @@ pub(crate) struct Picture(pub(crate) Value);
 pub(crate) struct Edge {
     pub(crate) produced: u64,
     pub(crate) arrived: u64,
+    pub(crate) waiting: u64,
     pub(crate) missing: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Picture {
@@ -49,8 +51,15 @@ impl Picture {
         found.map_or_else(Edge::default, |edge| Edge {
             produced: count(edge, "produced"),
             arrived: count(edge, "arrived"),
+            waiting: count(edge, "waiting"),
             missing: count(edge, "missing"),
+            skipped: count(edge, "skipped"),
         })
+    }
+
+    /// What a writer's region says of it.
+    pub(crate) fn region(&self, job: &str, key: &str) -> f64 {
+        self.job(job)["region"][key].as_f64().unwrap_or_default()
     }
 
     pub(crate) fn alerts(&self) -> Vec<&str> {

@@ -46,6 +46,16 @@ fn a_successor_gets_what_was_not_acknowledged_again_and_marked() {
 }
 
 #[test]
+fn a_successor_of_the_supervisor_knows_who_writes_and_who_reads_without_any_record() {
+    let mut ring = ring_with_store();
+    ring.add_reader(MONITOR, Policy::Latest, "store");
+    ring.restart_supervisor();
+    ring.remove_reader(STORE).unwrap();
+
+    assert_eq!((ring.writers(), ring.readers()), (vec![WRITER], vec![(MONITOR, Policy::Latest)]));
+}
+
+#[test]
 fn a_successor_writer_goes_on_and_its_readers_miss_nothing() {
     let mut ring = ring_with_store();
     ring.add_reader(MONITOR, Policy::Latest, "store");

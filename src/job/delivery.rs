@@ -1,0 +1,181 @@
+//! A message in a job's hands.
+//!
+//! Invariants: the bytes of a payload do not change while the delivery, or a table made of it, lives; an acknowledgement
+//! takes effect when the last of these is gone, so that nobody writes over a table that is still looked at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow_array::RecordBatch;
+
+use crate::bus;
+use crate::message::{Envelope, PayloadError, Records, Topic, records, table_in_place};
+
+/// A message. One that came by the ring is borrowed: a reader with `delivery = "lossless"` has to [`ack`](Self::ack)
+/// each, at the latest when it has no more use for it, in any order; until then its writer cannot use the room again, and
+/// a successor of this process gets the message once more.
+#[derive(Debug)]
+#[must_use = "a delivery that is not acknowledged holds up its writer"]
+pub struct Delivery {
+    /// The topic under which it came; of several that were subscribed, one.
+    pub topic: Topic,
+    /// What it says of itself.
+    pub envelope: Envelope,
+    latency_ns: i64,
+    comes_again: bool,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Ring(enrgdaq_ring::Delivery),
+    /// Looked at by a table, too.
+    Shared(Arc<Lent>),
+    Bus(bus::Delivery),
+}
+
+/// A record of the ring with more than one owner.
+#[derive(Debug)]
+struct Lent {
+    record: Option<enrgdaq_ring::Delivery>,
+    is_done: AtomicBool,
+}
+
+impl Lent {
+    fn payload(&self) -> &[u8] {
+        self.record.as_ref().map_or(&[], enrgdaq_ring::Delivery::payload)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.is_done.load(Ordering::Acquire)
+            && let Some(record) = self.record.take()
+        {
+            record.ack();
+        }
+    }
+}
+
+/// One payload of a record, as the owner of a table's bytes.
+struct Window {
+    lent: Arc<Lent>,
+    start: usize,
+    end: usize,
+}
+
+impl AsRef<[u8]> for Window {
+    fn as_ref(&self) -> &[u8] {
+        &self.lent.payload()[self.start..self.end]
+    }
+}
+
+impl Delivery {
+    /// Of a record whose payloads were checked to lie within it.
+    pub(super) fn of_ring(
+        (topic, envelope): (Topic, Envelope),
+        latency_ns: i64,
+        record: enrgdaq_ring::Delivery,
+        comes_again: bool,
+    ) -> Self {
+        Self { topic, envelope, latency_ns, comes_again, content: Content::Ring(record) }
+    }
+
+    pub(super) fn of_bus(delivery: bus::Delivery, latency_ns: i64) -> Self {
+        let (topic, envelope) = (delivery.topic.plain(), delivery.envelope.clone());
+        Self { topic, envelope, latency_ns, comes_again: false, content: Content::Bus(delivery) }
+    }
+
+    /// The bytes of a payload; in the ring they begin at a multiple of 64.
+    #[must_use]
+    pub fn payload(&self, n: usize) -> Option<&[u8]> {
+        let all = match &self.content {
+            Content::Ring(record) => record.payload(),
+            Content::Shared(lent) => lent.payload(),
+            Content::Bus(delivery) => return delivery.payloads.get(n).map(|frame| &frame[..]),
+        };
+        let (start, end) = self.place(n)?;
+        all.get(start..end)
+    }
+
+    /// The table that the message carries. Of a record of the ring nothing is copied: the table looks at the ring, and the
+    /// acknowledgement of the delivery waits until the table is dropped.
+    ///
+    /// # Errors
+    /// [`PayloadError`]: no payload, or one that is no table.
+    pub fn table(&mut self) -> Result<RecordBatch, PayloadError> {
+        if matches!(self.content, Content::Ring(_)) {
+            let nothing = Content::Shared(Arc::new(Lent { record: None, is_done: AtomicBool::new(false) }));
+            if let Content::Ring(record) = std::mem::replace(&mut self.content, nothing) {
+                let lent = Lent { record: Some(record), is_done: AtomicBool::new(false) };
+                self.content = Content::Shared(Arc::new(lent));
+            }
+        }
+        match &self.content {
+            Content::Shared(lent) => {
+                let (start, end) = self.place(0).ok_or(PayloadError::Batches(0))?;
+                table_in_place(bytes::Bytes::from_owner(Window { lent: lent.clone(), start, end }))
+            }
+            Content::Bus(_) | Content::Ring(_) => {
+                crate::message::decode_table(self.payload(0).ok_or(PayloadError::Batches(0))?)
+            }
+        }
+    }
+
+    /// The small records that the message carries.
+    ///
+    /// # Errors
+    /// [`PayloadError`]: no payload, or one that is no pack of records.
+    pub fn records(&self) -> Result<Records<'_>, PayloadError> {
+        records(self.payload(0).ok_or(PayloadError::Records(0))?)
+    }
+
+    /// Whether an earlier process of this job may have had the message already.
+    #[must_use]
+    pub fn redelivered(&self) -> bool {
+        match &self.content {
+            Content::Ring(record) => record.redelivered(),
+            Content::Shared(lent) => lent.record.as_ref().is_some_and(enrgdaq_ring::Delivery::redelivered),
+            Content::Bus(_) => false,
+        }
+    }
+
+    /// Whether it comes again, to the next process of this job, if it is not acknowledged.
+    #[must_use]
+    pub fn comes_again(&self) -> bool {
+        self.comes_again
+    }
+
+    /// From the writer's commit to the job's hands, in nanoseconds; negative where clocks differ.
+    #[must_use]
+    pub fn latency_ns(&self) -> i64 {
+        self.latency_ns
+    }
+
+    /// Envelope and payloads, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let of_record = |record: &enrgdaq_ring::Delivery| (record.envelope().len() + record.payload().len()) as u64;
+        match &self.content {
+            Content::Ring(record) => of_record(record),
+            Content::Shared(lent) => lent.record.as_ref().map_or(0, of_record),
+            Content::Bus(delivery) => delivery.size(),
+        }
+    }
+
+    /// Done with it: what was to be kept is kept. Dropped without this, it comes again to the next process of this job.
+    pub fn ack(self) {
+        match self.content {
+            Content::Ring(record) => record.ack(),
+            Content::Shared(lent) => lent.is_done.store(true, Ordering::Release),
+            Content::Bus(_) => {}
+        }
+    }
+
+    /// Where a payload lies within its record.
+    fn place(&self, n: usize) -> Option<(usize, usize)> {
+        let info = self.envelope.payload.get(n)?;
+        let start = usize::try_from(info.offset?).ok()?;
+        Some((start, start.checked_add(usize::try_from(info.len).ok()?)?))
+    }
+}

@@ -1,0 +1,348 @@
+//! The way out of a job: into the ring where that can be, else over the bus.
+//!
+//! ```text
+//!                       ┌─ claim, fill in place, commit ──▶ ring ──▶ readers of the ring
+//!   message ── data ────┤      └─ a copy ──▶ bus ~copy.T ──▶ jobs that do not read the ring, if there are any
+//!              │        └─ no region, or too large ──▶ bus T, ~bus.T ──▶ everybody
+//!              └ control ──▶ bus T
+//! ```
+//! Invariants: who gets a message gets it by one way; messages that take the same way keep their order; what was given up
+//! is counted; what nobody subscribed is counted, and not filled.
+
+use std::sync::Arc;
+
+use enrgdaq_ring::{ClaimError, Size, Until, Writer};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::smallvec;
+use std::time::Instant;
+
+use super::stop::StopBell;
+use super::tally::Tally;
+use crate::bus::{self, Deadline, PublishError};
+use crate::message::{
+    AlignedBytes, EncodeError, Message, MessageId, Origin, Payload, PayloadInfo, PayloadKind, PayloadList, Plane,
+    Prepared, Topic,
+};
+use crate::os::now_ns;
+
+/// Payloads of one message begin at multiples of this in the ring.
+const ALIGNMENT: usize = enrgdaq_ring::ALIGNMENT;
+
+/// Sends what a job publishes; any thread may use it.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    bus: bus::Publisher,
+    ring: Option<Mutex<RingSide>>,
+    /// Some job reads these topics without reading the ring.
+    has_outsiders: bool,
+    tally: Arc<Tally>,
+    origin: Origin,
+    stop: StopBell,
+    /// Is never set.
+    never: enrgdaq_ring::Stop,
+}
+
+#[derive(Debug)]
+struct RingSide {
+    writer: Writer,
+    is_told_of_large: bool,
+}
+
+/// How a message is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) deadline: Deadline,
+    /// Not by the ring.
+    pub(super) over_bus: bool,
+    /// It waits for room until the deadline although the job is to stop.
+    pub(super) despite_stop: bool,
+}
+
+/// Messages of one kind to the same topics: all that is the same, prepared.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) message: Message,
+    pub(super) topics: Vec<Topic>,
+    pub(super) kind: PayloadKind,
+    prepared: Prepared,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        bus: bus::Publisher,
+        writer: Option<Writer>,
+        has_outsiders: bool,
+        (tally, origin, stop): (Arc<Tally>, Origin, StopBell),
+    ) -> Self {
+        let ring = writer.map(|writer| Mutex::new(RingSide { writer, is_told_of_large: false }));
+        Self { bus, ring, has_outsiders, tally, origin, stop, never: enrgdaq_ring::Stop::new() }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.has_rung()
+    }
+
+    pub(super) fn bus(&self) -> &bus::Publisher {
+        &self.bus
+    }
+
+    pub(super) fn supervisor_id(&self) -> &str {
+        &self.origin.supervisor_id
+    }
+
+    /// What is the same for all messages like this one, whose payloads are set aside.
+    pub(super) fn line(
+        &self,
+        topics: Vec<Topic>,
+        mut message: Message,
+        kind: PayloadKind,
+    ) -> Result<Line, EncodeError> {
+        message.payloads.clear();
+        let prepared = Prepared::new(&message, &self.origin, &topics)?;
+        Ok(Line { message, topics, kind, prepared })
+    }
+
+    /// Sends a whole message.
+    pub(super) fn publish(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
+        if topics.first().is_some_and(|topic| topic.plane() == Plane::Control) || self.ring.is_none() {
+            return self.by_bus(topics, message, deadline);
+        }
+        let infos = in_ring(&message.payloads);
+        let size = infos.last().map_or(0, |info| info.offset.unwrap_or(0) + info.len);
+        let prepared = Prepared::new(message, &self.origin, topics)?;
+        let fill = |bytes: &mut [u8]| {
+            for (info, payload) in infos.iter().zip(&message.payloads) {
+                let start = to_usize(info.offset.unwrap_or(0));
+                bytes[start..start + payload.bytes.len()].copy_from_slice(&payload.bytes);
+            }
+            Some(bytes.len())
+        };
+        let letter = Letter { topics, prepared: &prepared, infos: &infos };
+        let manner = Manner { deadline, over_bus: false, despite_stop: false };
+        match self.by_ring(&letter, to_usize(size), manner, fill)? {
+            Way::Ring { outsiders: true, .. } => self.copies(topics, message, deadline).map(drop),
+            Way::Outsiders(_) => self.to_outsiders(topics, message, deadline),
+            Way::Ring { .. } | Way::Nowhere => Ok(()),
+            Way::Bus(_) => self.by_bus(topics, message, deadline),
+        }
+    }
+
+    /// Sends a message of a line, whose one payload of at most `size` bytes is filled in where it is to lie. `fill` gives how
+    /// many bytes it has, or `None` to give up.
+    pub(super) fn send(
+        &self,
+        line: &Line,
+        size: usize,
+        manner: Manner,
+        fill: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Result<(), PublishError> {
+        let deadline = manner.deadline;
+        let way = if manner.over_bus || self.ring.is_none() {
+            Way::Bus(fill)
+        } else {
+            let infos = [PayloadInfo { kind: line.kind, len: size as u64, offset: Some(0) }];
+            let letter = Letter { topics: &line.topics, prepared: &line.prepared, infos: &infos };
+            self.by_ring(&letter, size, manner, fill)?
+        };
+        match way {
+            Way::Ring { outsiders: false, .. } | Way::Nowhere => Ok(()),
+            Way::Ring { bytes, .. } => self.copies(&line.topics, &with_payload(line, bytes), deadline).map(drop),
+            Way::Outsiders(fill) => match filled(size, fill) {
+                Some(bytes) => self.to_outsiders(&line.topics, &with_payload(line, bytes), deadline),
+                None => Ok(()),
+            },
+            Way::Bus(fill) => match filled(size, fill) {
+                Some(bytes) => self.by_bus(&line.topics, &with_payload(line, bytes), deadline),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Messages that were taken are given up after all: they count as dropped.
+    pub(super) fn give_up(&self, topics: &[Topic]) {
+        self.tally.dropped(topics);
+    }
+
+    /// Into the ring, or the word which other way is to be taken.
+    fn by_ring<F: FnOnce(&mut [u8]) -> Option<usize>>(
+        &self,
+        letter: &Letter<'_>,
+        size: usize,
+        Manner { deadline, despite_stop, .. }: Manner,
+        fill: F,
+    ) -> Result<Way<F>, PublishError> {
+        let topic = || letter.topics.first().cloned().unwrap_or_else(|| Topic::broadcast(""));
+        if deadline == Deadline::Stop && self.stop.has_rung() {
+            return Err(PublishError::Stopping { topic: topic(), sent: None });
+        }
+        let stop = Until::stopped(if despite_stop { &self.never } else { self.stop.of_ring() });
+        let (until, lock_until) = match deadline {
+            Deadline::Stop => (stop, None),
+            Deadline::Within(wait) => {
+                let then = Instant::now().checked_add(wait);
+                (then.map_or(stop, |then| stop.or_at(then)), then)
+            }
+        };
+        let Some(mut side) = self.side(lock_until) else {
+            return Err(PublishError::Deadline { topic: topic(), sent: None });
+        };
+        let side = &mut *side;
+        let size = Size { envelope: letter.prepared.size(letter.infos), payload: size };
+        let refusal = match side.writer.claim(letter.topics, size, until) {
+            Ok(claim) => return Ok(self.fill_and_commit(claim, letter, fill)),
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            ClaimError::Unrouted if self.has_outsiders => Ok(Way::Outsiders(fill)),
+            ClaimError::Unrouted => {
+                self.tally.unrouted_in_ring();
+                Ok(Way::Nowhere)
+            }
+            error @ ClaimError::TooLarge { .. } => {
+                if !std::mem::replace(&mut side.is_told_of_large, true) {
+                    tracing::warn!("{error}: payloads like this go over the bus, which is slower; raise `ring_mb`");
+                }
+                Ok(Way::Bus(fill))
+            }
+            ClaimError::NoRoom => {
+                side.writer.count_dropped(letter.topics);
+                self.tally.dropped_in_ring();
+                Err(PublishError::Deadline { topic: topic(), sent: None })
+            }
+            ClaimError::Stopped => Err(PublishError::Stopping { topic: topic(), sent: None }),
+        }
+    }
+
+    fn fill_and_commit<F: FnOnce(&mut [u8]) -> Option<usize>>(
+        &self,
+        mut claim: enrgdaq_ring::Claim<'_>,
+        letter: &Letter<'_>,
+        fill: F,
+    ) -> Way<F> {
+        let (_, payload) = claim.parts_mut();
+        let whole = payload.len();
+        let Some(len) = fill(payload) else { return Way::Nowhere };
+        let mut infos = PayloadList::from_slice(letter.infos);
+        if len < whole {
+            claim.shorten_payload(len);
+            if let Some(info) = infos.first_mut() {
+                info.len = len as u64;
+            }
+        }
+        let id = MessageId { epoch: claim.epoch(), seq: claim.seq() };
+        let (envelope, payload) = claim.parts_mut();
+        letter.prepared.write(envelope, id, now_ns(), &infos);
+        let outsiders = self.has_outsiders;
+        let bytes = if outsiders { payload.to_vec() } else { Vec::new() };
+        self.tally.committed((envelope.len() + payload.len()) as u64);
+        claim.commit();
+        Way::Ring { outsiders, bytes }
+    }
+
+    fn side(&self, until: Option<Instant>) -> Option<MutexGuard<'_, RingSide>> {
+        let side = self.ring.as_ref()?;
+        match until {
+            Some(until) => side.try_lock_until(until),
+            // Whoever has it gives it up when the job is to stop.
+            None => Some(side.lock()),
+        }
+    }
+
+    /// Over the bus, to everybody.
+    fn by_bus(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
+        if topics.first().is_none_or(|topic| topic.plane() == Plane::Control) {
+            return self.over_bus(topics, topics, message, deadline).map(drop);
+        }
+        let both: Vec<_> = topics.iter().flat_map(|topic| [topic.clone(), Topic::by_bus(topic)]).collect();
+        self.over_bus(topics, &both, message, deadline).map(drop)
+    }
+
+    /// Over the bus, to jobs that do not read the ring; `false` if none of them wants it.
+    fn copies(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<bool, PublishError> {
+        let copies: Vec<_> = topics.iter().map(Topic::copy_of).collect();
+        if !copies.iter().any(|copy| self.bus.has_readers(Plane::Data, copy)) {
+            return Ok(false);
+        }
+        self.over_bus(&copies, &copies, message, deadline)
+    }
+
+    /// What nobody in the ring wants.
+    fn to_outsiders(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
+        if !self.copies(topics, message, deadline)? {
+            self.tally.unrouted_in_ring();
+        }
+        Ok(())
+    }
+
+    /// Sends, and counts for the topics that the edges know what became of it; `false` if nobody wanted it.
+    fn over_bus(
+        &self,
+        counted: &[Topic],
+        topics: &[Topic],
+        message: &Message,
+        deadline: Deadline,
+    ) -> Result<bool, PublishError> {
+        match self.bus.publish(topics, message, deadline) {
+            Ok(tracked) => {
+                self.tally.published(counted, tracked);
+                Ok(tracked.routed > 0)
+            }
+            Err(error) => {
+                if let PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. } = &error {
+                    self.tally.dropped(counted);
+                    // Some of its readers have it all the same.
+                    sent.iter().for_each(|tracked| self.tally.published(counted, *tracked));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What is sent, but for the bytes of its payload.
+struct Letter<'a> {
+    topics: &'a [Topic],
+    prepared: &'a Prepared,
+    infos: &'a [PayloadInfo],
+}
+
+/// Which way a message went, or has to go with what is still to be filled.
+enum Way<F> {
+    /// It is in the ring; for outsiders with a copy of its bytes.
+    Ring { outsiders: bool, bytes: Vec<u8> },
+    /// Only who does not read the ring may want it.
+    Outsiders(F),
+    /// The ring cannot take it.
+    Bus(F),
+    /// Nobody wants it, or it was given up.
+    Nowhere,
+}
+
+/// Where payloads lie in the ring, one after the other.
+fn in_ring(payloads: &[Payload]) -> PayloadList {
+    let mut at = 0;
+    let mut infos: PayloadList = smallvec![];
+    for payload in payloads {
+        infos.push(PayloadInfo { kind: payload.kind, len: payload.bytes.len() as u64, offset: Some(at as u64) });
+        at += payload.bytes.len().next_multiple_of(ALIGNMENT);
+    }
+    infos
+}
+
+/// The bytes that a message has outside the ring.
+fn filled(size: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Vec<u8>> {
+    let mut bytes = AlignedBytes::zeroed(size);
+    let len = fill(bytes.as_mut_slice())?;
+    let mut bytes = bytes.into_vec();
+    bytes.truncate(len);
+    Some(bytes)
+}
+
+fn with_payload(line: &Line, bytes: Vec<u8>) -> Message {
+    line.message.clone().with_payload(Payload { kind: line.kind, bytes })
+}
+
+/// Lengths of what lies in memory.
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

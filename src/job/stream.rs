@@ -1,0 +1,147 @@
+//! A stream: many messages to the same stores with the same tag, prepared once and filled where they are to lie.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::outlet::{Line, Manner, Outlet};
+use super::packs::{Flusher, Pack};
+use super::publisher::StoreError;
+use crate::bus::{Deadline, PublishError};
+use crate::message::{Columns, Frame, Message, PayloadKind, StoreConfig, StoreRaw, StoreTable, TableShape, Topic};
+
+/// Messages to the same stores. What is published is committed when the call has returned: from then on it outlives this
+/// process. All calls wait while the readers have no room, until the job is to stop; then they fail with
+/// [`PublishError::Stopping`], which ends a job as it should.
+///
+/// ```no_run
+/// # use enrgdaq::{job::{Context, JobError}, message::{StoreConfig, TableShape}};
+/// # fn run(cx: &Context, stores: &StoreConfig) -> Result<(), JobError> {
+/// let shape = TableShape::new().column::<i64>("t").column::<f64>("volts");
+/// let mut stream = cx.publisher().stream(stores, None)?;
+/// while !cx.stopping() {
+///     stream.table(&shape, 1000, |columns| {
+///         let (t, volts) = (columns.next::<i64>(), columns.next::<f64>());
+///         t.iter_mut().zip(volts).enumerate().for_each(|(n, (t, volts))| (*t, *volts) = (n as i64, 0.5));
+///     })?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Stream {
+    outlet: Arc<Outlet>,
+    flusher: Arc<Flusher>,
+    topics: Vec<Topic>,
+    /// Tag and stores, with any body.
+    model: Message,
+    over_bus: bool,
+    raw: Line,
+    table: Option<TableLine>,
+    pack: Option<Arc<Mutex<Pack>>>,
+}
+
+/// Tables of one shape and length.
+#[derive(Debug)]
+struct TableLine {
+    shape: TableShape,
+    rows: usize,
+    frame: Frame,
+    line: Line,
+}
+
+impl Stream {
+    pub(super) fn new(
+        outlet: Arc<Outlet>,
+        flusher: Arc<Flusher>,
+        topics: Vec<Topic>,
+        (stores, tag): (&StoreConfig, Option<&str>),
+    ) -> Result<Self, PublishError> {
+        let mut model = Message::of(&StoreRaw {})?.for_stores(stores);
+        model.tag = tag.map(str::to_owned);
+        let raw = outlet.line(topics.clone(), model.clone(), PayloadKind::Raw)?;
+        Ok(Self { outlet, flusher, topics, model, over_bus: false, raw, table: None, pack: None })
+    }
+
+    /// With everything over the bus, as for jobs without a place in the ring: for comparisons.
+    #[must_use]
+    pub fn over_bus(self) -> Self {
+        Self { over_bus: true, ..self }
+    }
+
+    /// Sends bytes. `fill` is handed room for `len` of them, 64-byte aligned, whose old contents mean nothing, and gives how
+    /// many of them it has filled, or `None` to send nothing. It is not called if nobody has subscribed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was sent then.
+    pub fn raw(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Result<(), StoreError> {
+        Ok(self.outlet.send(&self.raw, len, self.manner(), fill)?)
+    }
+
+    /// Sends a table. `fill` is handed its columns, whose old contents mean nothing: it fills all of them. It is not called if
+    /// nobody has subscribed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was sent then.
+    pub fn table(
+        &mut self,
+        shape: &TableShape,
+        rows: usize,
+        fill: impl FnOnce(&mut Columns<'_>),
+    ) -> Result<(), StoreError> {
+        let table = match self.table.take() {
+            Some(table) if table.rows == rows && table.shape == *shape => table,
+            _ => self.table_line(shape, rows)?,
+        };
+        let (manner, TableLine { frame, line, .. }) = (self.manner(), self.table.insert(table));
+        let len = frame.len();
+        Ok(self.outlet.send(line, len, manner, |bytes| {
+            fill(&mut frame.lay_out(bytes));
+            Some(len)
+        })?)
+    }
+
+    /// Sends a small record, packed with others: a message has 64 KiB of them, or what came within 5 ms. It is committed with
+    /// its pack; [`flush`](Self::flush) commits it now.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a full pack could not be sent. Its records are kept, and the new one is not taken.
+    pub fn record(&mut self, record: &[u8]) -> Result<(), StoreError> {
+        let pack = match self.pack.take() {
+            Some(pack) => pack,
+            None => self.new_pack(),
+        };
+        let pack = self.pack.insert(pack);
+        let is_first = pack.lock().push(record)?;
+        if is_first {
+            self.flusher.tell();
+        }
+        Ok(())
+    }
+
+    /// Sends the records that wait for their pack to be full, also when the job is to stop already.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the records are kept then.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.pack.as_ref().map_or(Ok(()), |pack| pack.lock().flush())?;
+        Ok(())
+    }
+
+    fn manner(&self) -> Manner {
+        Manner { deadline: Deadline::Stop, over_bus: self.over_bus, despite_stop: false }
+    }
+
+    fn table_line(&self, shape: &TableShape, rows: usize) -> Result<TableLine, PublishError> {
+        let message = Message::of(&StoreTable { rows: rows as u64 })?.like(&self.model);
+        let line = self.outlet.line(self.topics.clone(), message, PayloadKind::ArrowIpc)?;
+        Ok(TableLine { shape: shape.clone(), rows, frame: shape.frame(rows), line })
+    }
+
+    fn new_pack(&self) -> Arc<Mutex<Pack>> {
+        let pack = Pack::new(self.outlet.clone(), self.topics.clone(), self.model.clone(), self.over_bus);
+        let pack = Arc::new(Mutex::new(pack));
+        self.flusher.watch(&pack);
+        pack
+    }
+}

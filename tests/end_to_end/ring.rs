@@ -1,0 +1,277 @@
+//! Payloads in shared memory: who dies loses nothing, who is slow harms no stranger, and what is left is delivered later.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{DEADLINE, Edge, LogReader, Node, Signal, Site, is_suspended, send, wait_for, wait_until};
+
+/// Jobs that are stopped by a test are not to be restarted for their silence.
+const PATIENT: &str = "[supervise]\nliveness_timeout_seconds = 3600";
+
+const FLOOD: &str = "daq_job_type = \"DAQJobFlood\"\nmessages = 100000000\nsize = 1000\nstays = true";
+const RECORDER: &str = "daq_job_type = \"DAQJobRecorder\"";
+const STORED: &str = "[store_config.recorder]";
+
+fn suspend(node: &mut Node<'_>, job: &str) -> u32 {
+    let pid = node.status().running(job);
+    send(pid, Signal::STOP);
+    wait_for("it is suspended", || is_suspended(pid));
+    pid
+}
+
+/// Waits until a writer has no room; gives how much it produced.
+fn wait_until_held(node: &Node<'_>, writer: &str, reader: &str) -> u64 {
+    let (mut held, mut since) = (0, Instant::now());
+    wait_until("the writer waits", DEADLINE, || {
+        let produced = node.status().edge(writer, reader).produced;
+        if produced != held {
+            (held, since) = (produced, Instant::now());
+        }
+        if held > 0 && since.elapsed() > Duration::from_secs(1) { Ok(held) } else { Err(format!("{produced} so far")) }
+    })
+}
+
+/// Messages a second from a writer to a reader, over a while.
+fn rate(node: &Node<'_>, writer: &str, reader: &str) -> f64 {
+    let (before, begin) = (node.status().edge(writer, reader).arrived, Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let more = node.status().edge(writer, reader).arrived - before;
+    u32::try_from(more).map_or(f64::INFINITY, f64::from) / begin.elapsed().as_secs_f64()
+}
+
+#[test]
+fn a_store_that_is_killed_gets_what_it_had_not_acknowledged_and_nothing_is_missing() {
+    const MESSAGES: u64 = 60_000;
+    let site = Site::new().recorder().flood(MESSAGES, "pause_us = 20");
+    let mut node = site.start();
+    node.wait_ready(&["recorder", "flood"]);
+    let mut kills: u64 = 0;
+    while kills < 5 {
+        let arrived = node.status().edge("flood", "recorder").arrived;
+        let picture = node.wait("some more arrived", |picture| {
+            let edge = picture.edge("flood", "recorder");
+            edge.arrived > arrived + 500 || edge.arrived == MESSAGES
+        });
+        let pid = picture.running("recorder");
+        send(pid, Signal::KILL);
+        kills += 1;
+        node.wait_back("recorder", pid);
+    }
+
+    let whole = Edge { produced: MESSAGES, arrived: MESSAGES, ..Edge::default() };
+    node.wait("all arrived", |picture| picture.edge("flood", "recorder") == whole);
+
+    assert_eq!(node.stop(), 0);
+    let mut records = site.records();
+    let all = records.len() as u64;
+    records.sort_unstable();
+    records.dedup();
+    assert!(records.iter().copied().eq(0..MESSAGES), "{} different ones were recorded", records.len());
+    assert!(all <= MESSAGES + kills, "a message came twice that a dying store had not acknowledged: {all}");
+}
+
+#[test]
+fn a_source_that_is_killed_loses_nothing_that_it_had_committed() {
+    let site = Site::new().job("recorder", &format!("{RECORDER}\npath = \"record\"\nwith_origin = true"));
+    std::fs::create_dir(site.path("proof")).unwrap();
+    let site = site.job("flood", &format!("{FLOOD}\nproof = \"proof\"\n{STORED}"));
+    let mut node = site.start();
+    node.wait_ready(&["recorder", "flood"]);
+    for _ in 0..5 {
+        let arrived = node.status().edge("flood", "recorder").arrived;
+        let picture = node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > arrived + 2000);
+        let pid = picture.running("flood");
+        send(pid, Signal::KILL);
+        node.wait_back("flood", pid);
+    }
+
+    assert_eq!(node.stop(), 0);
+
+    site.check_balance();
+}
+
+#[test]
+fn a_supervisor_that_is_killed_leaves_what_was_committed_to_the_next_one() {
+    let site = Site::new().job("recorder", &format!("{RECORDER}\npath = \"record\"\nwith_origin = true"));
+    std::fs::create_dir(site.path("proof")).unwrap();
+    let site = site.job("flood", &format!("{FLOOD}\nproof = \"proof\"\n{STORED}"));
+    for _ in 0..5 {
+        let mut node = site.start();
+        node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 2000);
+        node.kill();
+    }
+
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 2000);
+    assert_eq!(node.stop(), 0);
+
+    site.check_balance();
+    assert_eq!(site.segments(), Vec::<std::path::PathBuf>::new(), "what is empty is removed");
+}
+
+#[test]
+fn stuck_stores_stop_only_the_sources_that_feed_them() {
+    let site = Site::new().supervisor(PATIENT).job("recorder", &format!("{RECORDER}\npath = \"record\""));
+    let site = site.job("flood", &format!("{FLOOD}\n{STORED}")).csv().rows(100_000_000, 200);
+    let mut node = site.start();
+    node.wait("both run", |picture| {
+        picture.edge("flood", "recorder").arrived > 1000 && picture.edge("rows", "csv").arrived > 100
+    });
+    let before = rate(&node, "rows", "csv");
+
+    suspend(&mut node, "recorder");
+    wait_until_held(&node, "flood", "recorder");
+    let during = rate(&node, "rows", "csv");
+
+    assert!(during >= 0.9 * before, "{before:.0} messages a second before, {during:.0} beside a stuck store");
+    let picture =
+        node.wait("its source shows dead time", |picture| picture.region("flood", "dead_time_percent") > 50.0);
+    assert!(picture.region("rows", "dead_time_percent") < 50.0);
+    assert!(picture.edge("flood", "recorder").waiting > 0);
+    send(picture.running("recorder"), Signal::CONT);
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_stopped_reader_that_takes_the_latest_slows_nobody() {
+    let lossy = format!("{RECORDER}\npath = \"lossy\"\ndelivery = \"latest\"");
+    let site =
+        Site::new().supervisor(PATIENT).recorder().job("lossy", &lossy).job("flood", &format!("{FLOOD}\n{STORED}"));
+    let mut node = site.start();
+    node.wait("both read", |picture| {
+        picture.edge("flood", "recorder").arrived > 1000 && picture.edge("flood", "lossy").arrived > 10
+    });
+    let before = rate(&node, "flood", "recorder");
+
+    let pid = suspend(&mut node, "lossy");
+    let during = rate(&node, "flood", "recorder");
+
+    assert!(during >= 0.9 * before, "{before:.0} messages a second before, {during:.0} beside a stopped reader");
+    let picture = node.wait("it skips", |picture| picture.edge("flood", "lossy").skipped > 1000);
+    assert_eq!(picture.edge("flood", "recorder").missing, 0);
+    send(pid, Signal::CONT);
+    assert_eq!(node.stop(), 0);
+    assert!(site.records().iter().zip(0..).all(|(&number, expected)| number == expected));
+}
+
+#[test]
+fn a_chain_with_a_stuck_store_stops_in_time_and_the_next_start_delivers_everything() {
+    let relay = format!("daq_job_type = \"DAQJobRelay\"\ndelivery = \"lossless\"\n{STORED}");
+    let site = Site::new().supervisor(PATIENT).recorder().job("relay", &relay);
+    let site = site.job("flood", &format!("{FLOOD}\n[store_config.relay]"));
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("relay", "recorder").arrived > 1000);
+    suspend(&mut node, "recorder");
+    wait_until_held(&node, "flood", "relay");
+    let last = node.status();
+    let (produced, relayed) = (last.edge("flood", "relay").produced, last.edge("relay", "recorder").produced);
+    assert!(relayed > 0 && last.edge("relay", "recorder").waiting > 0);
+
+    let pid = last.running("recorder");
+    assert_ne!(node.stop(), 0, "something was left");
+    wait_for("the stuck store is gone", || site.processes().iter().all(|process| process.pid != pid));
+    assert!(!site.segments().is_empty());
+    site.write("configs/flood.toml", &format!("{}\n[store_config.relay]", FLOOD.replace("100000000", "0")));
+    let mut node = site.start();
+    node.wait("all that waited has arrived", |picture| {
+        let waiting = |from, to| picture.edge(from, to).waiting;
+        picture.state("flood") == "ready" && waiting("flood", "relay") == 0 && waiting("relay", "recorder") == 0
+    });
+
+    assert_eq!(node.stop(), 0);
+    let mut records = site.records();
+    records.sort_unstable();
+    records.dedup();
+    assert!(records.len() as u64 >= produced, "{produced} were committed, {} arrived", records.len());
+    assert!(records.iter().zip(0..).all(|(&number, expected)| number == expected), "none is missing");
+    assert!(site.segments().is_empty());
+}
+
+#[test]
+fn a_store_without_shared_memory_gets_everything_all_the_same() {
+    let outside = format!("{RECORDER}\npath = \"outside\"\nuse_shm_when_possible = false");
+    let site = Site::new().recorder().job("outside", &outside).flood(20_000, "");
+    let mut node = site.start();
+
+    let whole = Edge { produced: 20_000, arrived: 20_000, ..Edge::default() };
+    node.wait("both have all", |picture| {
+        picture.edge("flood", "recorder") == whole && picture.edge("flood", "outside") == whole
+    });
+
+    assert_eq!(node.stop(), 0);
+    assert!(site.records().into_iter().eq(0..20_000));
+    assert_eq!(std::fs::metadata(site.path("outside")).unwrap().len(), 8 * 20_000);
+}
+
+#[test]
+fn a_source_without_shared_memory_and_one_with_payloads_too_large_use_the_bus() {
+    let flood = |rest: &str| format!("daq_job_type = \"DAQJobFlood\"\nmessages = 50\n{rest}\nstays = true\n{STORED}");
+    let site = Site::new().recorder().job("large", &flood("size = 6000000"));
+    let site = site.job("outside", &flood("size = 100\nuse_shm_when_possible = false"));
+    let mut node = site.start();
+
+    let whole = Edge { produced: 50, arrived: 50, ..Edge::default() };
+    node.wait("all arrived", |picture| {
+        picture.edge("large", "recorder") == whole && picture.edge("outside", "recorder") == whole
+    });
+
+    assert!(node.log().contains("over the bus"), "it says so");
+    assert_eq!(node.stop(), 0);
+    assert!(site.records().iter().all(|&number| number < 50), "and every byte is right");
+}
+
+#[test]
+fn a_subscriber_on_the_bus_gets_what_rides_the_ring() {
+    let site = Site::new().recorder().flood(1_000_000, "pause_us = 2000");
+    let mut node = site.start();
+    node.wait_ready(&["recorder", "flood"]);
+    let context = zmq::Context::new();
+    let tap = context.socket(zmq::SUB).unwrap();
+    tap.set_rcvtimeo(30_000).unwrap();
+    tap.connect(&format!("ipc://{}", site.socket("data-out.ipc").display())).unwrap();
+    tap.set_subscribe(b"store.DAQJobRecorder").unwrap();
+
+    for _ in 0..20 {
+        let frames = tap.recv_multipart(0).expect("something comes");
+        assert_eq!(frames.len(), 3);
+        assert_eq!((frames[0].as_slice(), frames[2].len()), (&b"store.DAQJobRecorder"[..], 100));
+    }
+    drop(tap);
+    let seen = node.status().edge("flood", "recorder");
+    node.wait("the store is served on", |picture| picture.edge("flood", "recorder").arrived > seen.arrived + 100);
+    assert_eq!(node.stop(), 0);
+    assert!(site.records().iter().zip(0..).all(|(&number, expected)| number == expected));
+}
+
+#[test]
+fn what_a_former_start_left_can_be_thrown_away_and_is_counted() {
+    let site = Site::new().supervisor(PATIENT).recorder().job("flood", &format!("{FLOOD}\n{STORED}"));
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 1000);
+    suspend(&mut node, "recorder");
+    wait_until_held(&node, "flood", "recorder");
+    let waiting = node.status().edge("flood", "recorder").waiting;
+    assert!(waiting > 1000);
+    node.kill();
+    site.processes().iter().for_each(|process| send(process.pid, Signal::KILL));
+    site.wait_until_empty();
+    let recorded = site.recorded();
+
+    site.write("configs/flood.toml", &format!("{}\n{STORED}", FLOOD.replace("100000000", "0")));
+    let mut node = site.start_by(&["--config", "configs", "--discard-ring"], LogReader::Test);
+    node.wait_ready(&["recorder", "flood"]);
+
+    assert!(node.log().contains("flood") && node.log().contains("recorder"), "{}", node.log());
+    assert_eq!(node.stop(), 0);
+    assert!(site.recorded() <= recorded + 1);
+}
+
+#[test]
+fn too_little_shared_memory_is_a_clear_error() {
+    let site = Site::new().supervisor_with("ring_buffer_size_mb = 100000", "").recorder().flood(10, "");
+
+    let said = site.cli(&["--config", "configs"]);
+
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("/dev/shm has no room") && said.err.contains("ring_buffer_size_mb"), "{}", said.err);
+    assert!(site.segments().is_empty());
+}
