@@ -37,6 +37,9 @@ const QUIET: Duration = Duration::from_millis(20);
 const MAX_HELD_BYTES: u64 = 8 << 20;
 const MAX_HELD: usize = 4096;
 
+/// So much is worth compressing by itself.
+const LARGE_PIECE: u64 = 256 << 10;
+
 /// How long to wait before writing is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -110,9 +113,11 @@ pub(crate) struct CsvStore {
     refused: u64,
     told: HashSet<String>,
     give_up_at: Option<Instant>,
-    /// Whose rows the system may not have yet.
+    /// Whose rows the system may not have yet, of those that come again if it dies before it has them.
     held: Vec<Delivery>,
     held_bytes: u64,
+    /// How many of the others.
+    at_risk: u64,
 }
 
 impl Job for CsvStore {
@@ -130,14 +135,14 @@ impl Job for CsvStore {
         let folder = Folder::open(&config.out_dir).map_err(fail)?;
         let (sheets, outage) = (Sheets::new(folder), Outage::default());
         let (told, held) = (HashSet::new(), Vec::new());
-        Ok(Self { sheets, outage, refused: 0, told, give_up_at: None, held, held_bytes: 0 })
+        Ok(Self { sheets, outage, refused: 0, told, give_up_at: None, held, held_bytes: 0, at_risk: 0 })
     }
 
     fn run(mut self, cx: Context) -> Result<(), JobError> {
         let mut flush_at = Instant::now() + FLUSH_EVERY;
         loop {
             let until_flush = flush_at.saturating_duration_since(Instant::now());
-            let patience = if self.held.is_empty() { until_flush } else { until_flush.min(QUIET) };
+            let patience = if self.held_bytes == 0 { until_flush } else { until_flush.min(QUIET) };
             match cx.inbox().next(patience)? {
                 Some(delivery) => self.take(&cx, delivery)?,
                 None if cx.stopping() => break,
@@ -161,7 +166,11 @@ impl CsvStore {
         match self.put(&mut delivery) {
             Ok(round) => {
                 self.held_bytes += delivery.size();
-                self.held.push(delivery);
+                // One that takes the latest must not hold up the next.
+                match delivery.comes_again() {
+                    true => self.held.push(delivery),
+                    false => self.at_risk += 1,
+                }
                 // What a file is short of holds up all: what comes meanwhile has to wait somewhere, and here is no room.
                 match self.report(cx, round) {
                     Some(_) => self.settle(cx),
@@ -195,7 +204,7 @@ impl CsvStore {
 
     /// Everything to the system, as far as that makes sense before the next flush.
     fn hand_over(&mut self, cx: &Context) -> Result<(), JobError> {
-        if self.held.is_empty() {
+        if self.held_bytes == 0 {
             return Ok(());
         }
         let (round, is_all) = self.sheets.hand_over();
@@ -205,14 +214,15 @@ impl CsvStore {
                 self.acknowledge();
                 Ok(())
             }
-            None if self.held.len() >= MAX_HELD || self.held_bytes >= MAX_HELD_BYTES => self.settle(cx),
+            // Perhaps the source waits for just this room.
+            None if self.held.len() >= MAX_HELD || self.held_bytes >= LARGE_PIECE => self.settle(cx),
             None => Ok(()),
         }
     }
 
     fn acknowledge(&mut self) {
         self.held.drain(..).for_each(Delivery::ack);
-        self.held_bytes = 0;
+        (self.held_bytes, self.at_risk) = (0, 0);
     }
 
     /// Everything onto the disk; where there is no room it waits, until the job has had to end for a while.
@@ -261,16 +271,15 @@ impl CsvStore {
     /// Tells what gets into no file before the end, and counts what of it is lost: what came over the bus.
     fn give_up(&mut self, cx: &Context, trouble: Failure) -> JobError {
         while let Ok(Some(delivery)) = cx.inbox().next(Duration::ZERO) {
-            self.held.push(delivery);
+            self.at_risk += u64::from(!delivery.comes_again());
         }
-        let (waiting, lost): (Vec<_>, Vec<_>) = self.held.drain(..).partition(Delivery::comes_again);
         let mut text = String::from("rows could not be written before the end");
-        if !waiting.is_empty() {
-            text += &format!("; those of {} messages wait for the next start", waiting.len());
+        if !self.held.is_empty() {
+            text += &format!("; those of {} messages wait for the next start", self.held.len());
         }
-        if !lost.is_empty() {
-            cx.refuse(lost.len() as u64);
-            text += &format!("; those of {} messages are lost", lost.len());
+        if self.at_risk > 0 {
+            cx.refuse(self.at_risk);
+            text += &format!("; those of {} messages are lost", self.at_risk);
         }
         cx.alert(Severity::Error, format!("{}: {text}: {}", cx.name(), chain(&trouble)));
         JobError::failed(text, trouble)

@@ -38,6 +38,8 @@ struct Stream {
     /// `None`: nothing is known of its words.
     pattern: Option<Pattern>,
     numbers: Numbers,
+    /// Bytes of its payloads: all have the same.
+    len: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +63,12 @@ impl Verifier {
         let (stream, counts) = (&mut self.streams[stream], &mut self.counts);
         let Some(pattern) = stream.pattern else { return };
         let repeated = counts.faults.repeated;
-        match delivery.envelope.payload.first().map(|info| info.kind) {
+        let kind = delivery.envelope.payload.first().map(|info| info.kind);
+        let len = delivery.payload(0).map_or(0, <[u8]>::len);
+        if kind != Some(PayloadKind::Records) && *stream.len.get_or_insert(len) != len {
+            counts.wrong += 1;
+        }
+        match kind {
             Some(PayloadKind::Raw) => {
                 counts.raw(delivery.payload(0).unwrap_or_default(), pattern, &mut stream.numbers);
             }
@@ -83,7 +90,7 @@ impl Verifier {
             self.last = self.streams.iter().position(is_it).unwrap_or_else(|| {
                 let pattern = (origin.daq_job_type == BENCHMARK).then(|| Pattern::of(&origin.unique_id));
                 let instance_id = origin.instance_id.clone();
-                self.streams.push(Stream { instance_id, pattern, numbers: Numbers::default() });
+                self.streams.push(Stream { instance_id, pattern, numbers: Numbers::default(), len: None });
                 self.streams.len() - 1
             });
         }

@@ -1,10 +1,12 @@
 //! The proxies: what publishers send is forwarded to who subscribed, on one thread a plane.
 //!
-//! Invariants: a thread ends within 100 ms of being told; while the data plane waits for a full reader it still takes
-//! subscriptions and hears the bell; the control plane waits for nobody.
+//! Invariants: a thread ends within 100 ms of being told; while the data plane waits for a job that is full it still takes
+//! subscriptions and hears the bell; it waits for nobody but jobs, and the control plane for nobody at all.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::contexts::Contexts;
@@ -25,6 +27,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Proxies {
     stop: Wake,
+    outside_dropped: Arc<AtomicU64>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Sockets in the runtime directory; libzmq leaves them there.
     files: Vec<PathBuf>,
@@ -45,10 +48,16 @@ impl Proxies {
         let gate = |context| keys.is_some().then(|| Gate::open(context, allowed.clone())).transpose();
         let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
-        let mut proxies = Self { stop, threads: Vec::new(), files: Vec::new(), _gates: gates };
+        let mut proxies =
+            Self { stop, outside_dropped: Arc::default(), threads: Vec::new(), files: Vec::new(), _gates: gates };
         let control = proxies.bind(contexts, transport, keys.as_ref(), Plane::Control)?;
         let data = proxies.bind(contexts, transport, keys.as_ref(), Plane::Data)?;
         Ok((proxies, Endpoints { control, data, curve: keys.map(|keys| keys.of_jobs()) }))
+    }
+
+    /// Copies that programs outside had no room for; shared.
+    pub(crate) fn outside_dropped(&self) -> Arc<AtomicU64> {
+        self.outside_dropped.clone()
     }
 
     fn bind(
@@ -58,7 +67,7 @@ impl Proxies {
         keys: Option<&Keys>,
         plane: Plane,
     ) -> Result<PlaneEndpoints, BusError> {
-        let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone())?;
+        let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone(), self.outside_dropped.clone())?;
         for socket in [&hub.incoming, &hub.outgoing] {
             if let Some(keys) = keys {
                 keys.apply(socket).map_err(BusError::Socket)?;
@@ -143,10 +152,17 @@ struct Hub {
     incoming: zmq::Socket,
     outgoing: zmq::Socket,
     stop: Wake,
+    plane: Plane,
+    outside_dropped: Arc<AtomicU64>,
 }
 
 impl Hub {
-    fn new(context: &zmq::Context, plane: Plane, stop: Wake) -> Result<Self, BusError> {
+    fn new(
+        context: &zmq::Context,
+        plane: Plane,
+        stop: Wake,
+        outside_dropped: Arc<AtomicU64>,
+    ) -> Result<Self, BusError> {
         let make = |kind| -> Result<zmq::Socket, zmq::Error> {
             let socket = context.socket(kind)?;
             socket.set_sndhwm(high_water(plane))?;
@@ -160,7 +176,7 @@ impl Hub {
             set_xpub_nodrop(&mut outgoing).map_err(BusError::Socket)?;
             outgoing.set_sndtimeo(SEND_SLICE_MS).map_err(BusError::Socket)?;
         }
-        Ok(Self { incoming, outgoing, stop })
+        Ok(Self { incoming, outgoing, stop, plane, outside_dropped })
     }
 
     fn forward(&mut self) {
@@ -194,6 +210,9 @@ impl Hub {
     fn pass_message(&self) -> bool {
         let Ok(topic) = self.incoming.recv_msg(zmq::DONTWAIT) else { return false };
         let mut more = topic.get_more();
+        if self.plane == Plane::Data && !topic.starts_with(b"~") {
+            return self.pass_outside(&topic, more);
+        }
         if !self.pass_topic(&topic, more) {
             return false;
         }
@@ -201,6 +220,24 @@ impl Hub {
             let Ok(frame) = self.incoming.recv_msg(0) else { return false };
             more = frame.get_more();
             if self.outgoing.send(frame, if more { zmq::SNDMORE } else { 0 }).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Forwards a message that only programs outside subscribe: where one of them has no room nobody waits for it, all
+    /// frames are dropped and the message is counted.
+    fn pass_outside(&self, topic: &[u8], mut more: bool) -> bool {
+        let flags = |more: bool| zmq::DONTWAIT | if more { zmq::SNDMORE } else { 0 };
+        let is_sent = self.outgoing.send(topic, flags(more)).is_ok();
+        if !is_sent {
+            self.outside_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        while more {
+            let Ok(frame) = self.incoming.recv_msg(0) else { return false };
+            more = frame.get_more();
+            if is_sent && self.outgoing.send(frame, flags(more)).is_err() {
                 return false;
             }
         }

@@ -133,12 +133,35 @@ impl Publisher {
         message: &Message,
         deadline: Deadline,
     ) -> Result<Tracked, PublishError> {
-        let plane = topics.first().map_or(Plane::Data, Topic::plane);
-        let patience = Patience::new(deadline, &self.stop);
-        if plane == Plane::Data && deadline == Deadline::Stop && self.stop.has_rung() {
+        let patience = Patience::new(deadline, Some(&self.stop));
+        let is_data = topics.first().is_none_or(|topic| topic.plane() == Plane::Data);
+        if is_data && deadline == Deadline::Stop && self.stop.has_rung() {
             return Err(patience.refusal(topics.first()));
         }
-        let mut guard = self.lock(plane, &patience);
+        self.publish_with(topics, message, &patience)
+    }
+
+    /// The same, waiting so long for room although the job is to stop.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) fn publish_last_words(
+        &self,
+        topics: &[Topic],
+        message: &Message,
+        within: Duration,
+    ) -> Result<Tracked, PublishError> {
+        self.publish_with(topics, message, &Patience::new(Deadline::Within(within), None))
+    }
+
+    fn publish_with(
+        &self,
+        topics: &[Topic],
+        message: &Message,
+        patience: &Patience<'_>,
+    ) -> Result<Tracked, PublishError> {
+        let plane = topics.first().map_or(Plane::Data, Topic::plane);
+        let mut guard = self.lock(plane, patience);
         let Some(outlet) = guard.as_mut().and_then(|guard| guard.as_mut()) else {
             return Err(patience.refusal(topics.first()));
         };
@@ -156,7 +179,7 @@ impl Publisher {
                 None => prepared.insert((Prepared::new(message, &self.origin, &[])?, now_ns())),
             };
             let envelope = prepared.copy(id, *ts, &infos, outlet.next_ord(topic));
-            match outlet.send(topic, envelope, &message.payloads, &patience) {
+            match outlet.send(topic, envelope, &message.payloads, patience) {
                 Ok(bytes) => tracked.bytes += bytes,
                 Err(error) => return Err(error.after(tracked)),
             }
@@ -179,6 +202,11 @@ impl Publisher {
     /// Whether anything was published on a plane.
     pub(crate) fn has_published(&self, plane: Plane) -> bool {
         self.outlet(plane).lock().as_ref().is_some_and(|outlet| outlet.seq > 0)
+    }
+
+    /// What is not sent when the data plane is closed is given up.
+    pub(crate) fn never_linger(&self) -> Result<(), BusError> {
+        self.data.lock().as_ref().map_or(Ok(()), |outlet| outlet.socket.set_linger(0)).map_err(BusError::Socket)
     }
 
     /// What programs that are no jobs have subscribed on the data plane; `None` while another thread publishes.
@@ -226,11 +254,12 @@ impl Publisher {
 /// How long a caller is ready to wait.
 struct Patience<'a> {
     until: Option<Instant>,
-    stop: &'a Wake,
+    /// Whose ringing ends it.
+    stop: Option<&'a Wake>,
 }
 
 impl<'a> Patience<'a> {
-    fn new(deadline: Deadline, stop: &'a Wake) -> Self {
+    fn new(deadline: Deadline, stop: Option<&'a Wake>) -> Self {
         let until = match deadline {
             Deadline::Stop => None,
             Deadline::Within(at_most) => Instant::now().checked_add(at_most),
@@ -239,12 +268,16 @@ impl<'a> Patience<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.stop.has_rung() || self.until.is_some_and(|until| Instant::now() >= until)
+        self.is_stopped() || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_some_and(Wake::has_rung)
     }
 
     fn refusal(&self, topic: Option<&Topic>) -> PublishError {
         let topic = topic.cloned().unwrap_or_else(|| Topic::broadcast(""));
-        match self.stop.has_rung() {
+        match self.is_stopped() {
             true => PublishError::Stopping { topic, sent: None },
             false => PublishError::Deadline { topic, sent: None },
         }

@@ -286,7 +286,7 @@ impl Intake {
 fn read(frames: Vec<zmq::Message>, decoder: &mut Decoder) -> Option<Delivery> {
     let mut frames = frames.into_iter();
     let topic = frames.next()?;
-    let topic = Topic::named(topic.as_str()?).ok()?;
+    let topic = Topic::received(topic.as_str()?).ok()?;
     let envelope_frame = frames.next()?;
     let envelope = decoder.decode(&envelope_frame).ok()?;
     let payloads: Vec<_> = frames.collect();

@@ -37,6 +37,8 @@ pub struct SupervisorStatus {
     pub cpu_percent: f64,
     /// Resident memory in 10⁶ bytes.
     pub rss_mb: f64,
+    /// Messages that programs outside, which subscribe data on the bus, had no room for.
+    pub outside_dropped: u64,
     /// Lines of the log that the terminal or pipe did not take.
     pub log_lines_dropped: u64,
 }

@@ -7,6 +7,7 @@
 //! process; the bus gives what was on its way, which would be lost otherwise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use enrgdaq_ring::{Policy, Reader, Until};
@@ -25,6 +26,9 @@ use crate::os::now_ns;
 /// Whoever waits longer waits for ever: no clock is asked then.
 const FAR: Duration = Duration::from_secs(365 * 86_400);
 
+/// How long a job that has ended waits for its own threads to leave the inbox.
+const CLOSE_WITHIN: Duration = Duration::from_millis(200);
+
 /// The messages of the topics that a job subscribed.
 #[derive(Debug)]
 pub struct Inbox {
@@ -34,6 +38,8 @@ pub struct Inbox {
     counts: Mutex<SubscriberCounts>,
     stop: StopBell,
     opened_at: Instant,
+    /// Records that were no messages.
+    records_refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -48,6 +54,8 @@ struct Both {
     // Closed before the reader: its thread wakes it.
     bus: BusIntake,
     ring: RingReading,
+    /// The last message came over the bus: now it is the ring's turn.
+    is_turn_of_ring: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +81,7 @@ impl Inbox {
                 stop.wakes(reader.waker());
                 let bus = BusIntake::start(reading, stop.bell().clone(), reader.waker())?;
                 let ring = RingReading { reader, decoder: Decoder::default(), topics, last: None };
-                Source::Both(Box::new(Both { bus, ring }))
+                Source::Both(Box::new(Both { bus, ring, is_turn_of_ring: false }))
             }
         };
         Ok(Self {
@@ -82,6 +90,7 @@ impl Inbox {
             latencies,
             counts: Mutex::default(),
             stop,
+            records_refused: AtomicU64::new(0),
             opened_at: Instant::now(),
         })
     }
@@ -107,8 +116,11 @@ impl Inbox {
     fn next_of_both(&self, both: &mut Both, within: Duration) -> Result<Option<Delivery>, JobError> {
         let mut deadline = None;
         loop {
-            if let Some(arrival) = both.bus.next_now()? {
+            if !std::mem::take(&mut both.is_turn_of_ring)
+                && let Some(arrival) = both.bus.next_now()?
+            {
                 *self.counts.lock() = both.bus.counts();
+                both.is_turn_of_ring = true;
                 return Ok(Some(self.note_bus(arrival)));
             }
             if self.stop.has_rung() {
@@ -157,7 +169,7 @@ impl Inbox {
             Ok(envelope)
         });
         let Ok(envelope) = envelope else {
-            self.counts.lock().refused += 1;
+            self.records_refused.fetch_add(1, Ordering::Relaxed);
             record.ack();
             return None;
         };
@@ -170,12 +182,17 @@ impl Inbox {
     }
 
     pub(super) fn counts(&self) -> SubscriberCounts {
-        *self.counts.lock()
+        let mut counts = *self.counts.lock();
+        counts.refused += self.records_refused.load(Ordering::Relaxed);
+        counts
     }
 
-    /// Closes the sockets and leaves the ring.
+    /// Closes the sockets and leaves the ring. A thread of the job that still waits for messages keeps them: it ends with
+    /// the process.
     pub(super) fn close(&self) {
-        self.source.lock().take();
+        if let Some(mut source) = self.source.try_lock_for(CLOSE_WITHIN) {
+            source.take();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use super::tally::{SetTally, SourceTally, Tally};
-use crate::message::{Count, JobStats, LatencyStats, ResourceStats};
+use crate::message::{Count, JobStats, LatencyStats, ResourceStats, Topic};
 use crate::os::{Usage, iso_now, usage};
 
 /// Latencies from 1 µs to 1 h, to two digits.
@@ -95,6 +95,9 @@ impl Reporter {
     ) -> JobStats {
         let counts = tally.read();
         let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).fold(0, u64::saturating_add);
+        // What went to outsiders as a copy is counted where it rode the ring.
+        let is_copy = |set: &SetTally| set.topics.first().is_some_and(|topic| Topic::is_copy(topic));
+        let published = counts.sets.iter().filter(|set| !is_copy(set)).map(|set| set.messages).sum::<u64>();
         let sum_sources = |of: fn(&SourceTally) -> u64| counts.sources.iter().map(of).fold(0, u64::saturating_add);
         self.last = JobStats {
             message_in_stats: rise(
@@ -103,7 +106,7 @@ impl Reporter {
             ),
             message_out_stats: rise(
                 &self.last.message_out_stats,
-                sum_sets(|set| set.messages) + counts.ring.messages_out + counts.ring.unrouted,
+                published + counts.ring.messages_out + counts.ring.unrouted,
             ),
             latency_stats: latencies.take().unwrap_or(self.last.latency_stats),
             resource_stats: self.resources(),

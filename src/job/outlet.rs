@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use super::stop::StopBell;
 use super::tally::Tally;
-use crate::bus::{self, Deadline, PublishError};
+use crate::bus::{self, Deadline, PublishError, Tracked};
 use crate::message::{
     AlignedBytes, EncodeError, Message, MessageId, Origin, Payload, PayloadInfo, PayloadKind, PayloadList, Plane,
     Prepared, Topic,
@@ -54,8 +54,16 @@ pub(super) struct Manner {
     pub(super) deadline: Deadline,
     /// Not by the ring.
     pub(super) over_bus: bool,
-    /// It waits for room until the deadline although the job is to stop.
+    /// These are last words: they wait for room until the deadline although the job is to stop.
     pub(super) despite_stop: bool,
+    /// The message is kept if there is no room: it is not lost, and does not count as dropped.
+    pub(super) is_kept: bool,
+}
+
+impl Manner {
+    fn plain(deadline: Deadline) -> Self {
+        Self { deadline, over_bus: false, despite_stop: false, is_kept: false }
+    }
 }
 
 /// Messages of one kind to the same topics: all that is the same, prepared.
@@ -105,7 +113,7 @@ impl Outlet {
     /// Sends a whole message.
     pub(super) fn publish(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
         if topics.first().is_some_and(|topic| topic.plane() == Plane::Control) || self.ring.is_none() {
-            return self.by_bus(topics, message, deadline);
+            return self.by_bus(topics, message, Manner::plain(deadline));
         }
         let infos = in_ring(&message.payloads);
         let size = infos.last().map_or(0, |info| info.offset.unwrap_or(0) + info.len);
@@ -118,13 +126,14 @@ impl Outlet {
             Some(bytes.len())
         };
         let letter = Letter { topics, prepared: &prepared, infos: &infos };
-        let manner = Manner { deadline, over_bus: false, despite_stop: false };
+        let manner = Manner::plain(deadline);
         match self.by_ring(&letter, to_usize(size), manner, fill)? {
-            Way::Ring { outsiders: true, .. } => self.copies(topics, message, deadline).map(drop),
-            Way::Outsiders(_) => self.to_outsiders(topics, message, deadline),
-            Way::Ring { .. } | Way::Nowhere => Ok(()),
-            Way::Bus(_) => self.by_bus(topics, message, deadline),
+            Way::Ring { outsiders: true, .. } => self.copies_beside(topics, message, manner),
+            Way::Outsiders(_) => return self.to_outsiders(topics, message, manner),
+            Way::Ring { .. } | Way::Nowhere => {}
+            Way::Bus(_) => return self.by_bus(topics, message, manner),
         }
+        Ok(())
     }
 
     /// Sends a message of a line, whose one payload of at most `size` bytes is filled in where it is to lie. `fill` gives how
@@ -136,7 +145,6 @@ impl Outlet {
         manner: Manner,
         fill: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Result<(), PublishError> {
-        let deadline = manner.deadline;
         let way = if manner.over_bus || self.ring.is_none() {
             Way::Bus(fill)
         } else {
@@ -145,22 +153,31 @@ impl Outlet {
             self.by_ring(&letter, size, manner, fill)?
         };
         match way {
-            Way::Ring { outsiders: false, .. } | Way::Nowhere => Ok(()),
-            Way::Ring { bytes, .. } => self.copies(&line.topics, &with_payload(line, bytes), deadline).map(drop),
-            Way::Outsiders(fill) => match filled(size, fill) {
-                Some(bytes) => self.to_outsiders(&line.topics, &with_payload(line, bytes), deadline),
-                None => Ok(()),
-            },
-            Way::Bus(fill) => match filled(size, fill) {
-                Some(bytes) => self.by_bus(&line.topics, &with_payload(line, bytes), deadline),
-                None => Ok(()),
-            },
+            Way::Ring { outsiders: false, .. } | Way::Nowhere => {}
+            Way::Ring { bytes, .. } => self.copies_beside(&line.topics, &with_payload(line, bytes), manner),
+            Way::Outsiders(fill) => {
+                if let Some(bytes) = filled(size, fill) {
+                    return self.to_outsiders(&line.topics, &with_payload(line, bytes), manner);
+                }
+            }
+            Way::Bus(fill) => {
+                if let Some(bytes) = filled(size, fill) {
+                    return self.by_bus(&line.topics, &with_payload(line, bytes), manner);
+                }
+            }
         }
+        Ok(())
     }
 
-    /// Messages that were taken are given up after all: they count as dropped.
-    pub(super) fn give_up(&self, topics: &[Topic]) {
-        self.tally.dropped(topics);
+    /// A message that was kept is given up after all: it counts as dropped.
+    pub(super) fn give_up(&self, topics: &[Topic], over_bus: bool) {
+        match self.ring.as_ref().filter(|_| !over_bus) {
+            Some(ring) => {
+                ring.lock().writer.count_dropped(topics);
+                self.tally.dropped_in_ring();
+            }
+            None => self.tally.dropped(topics),
+        }
     }
 
     /// Into the ring, or the word which other way is to be taken.
@@ -168,7 +185,7 @@ impl Outlet {
         &self,
         letter: &Letter<'_>,
         size: usize,
-        Manner { deadline, despite_stop, .. }: Manner,
+        Manner { deadline, despite_stop, is_kept, .. }: Manner,
         fill: F,
     ) -> Result<Way<F>, PublishError> {
         let topic = || letter.topics.first().cloned().unwrap_or_else(|| Topic::broadcast(""));
@@ -184,6 +201,10 @@ impl Outlet {
             }
         };
         let Some(mut side) = self.side(lock_until) else {
+            // Whoever has the writer does not let go of it: the edges learn nothing of this one, the job's figures do.
+            if !is_kept {
+                self.tally.dropped_in_ring();
+            }
             return Err(PublishError::Deadline { topic: topic(), sent: None });
         };
         let side = &mut *side;
@@ -205,8 +226,10 @@ impl Outlet {
                 Ok(Way::Bus(fill))
             }
             ClaimError::NoRoom => {
-                side.writer.count_dropped(letter.topics);
-                self.tally.dropped_in_ring();
+                if !is_kept {
+                    side.writer.count_dropped(letter.topics);
+                    self.tally.dropped_in_ring();
+                }
                 Err(PublishError::Deadline { topic: topic(), sent: None })
             }
             ClaimError::Stopped => Err(PublishError::Stopping { topic: topic(), sent: None }),
@@ -249,53 +272,64 @@ impl Outlet {
     }
 
     /// Over the bus, to everybody.
-    fn by_bus(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
+    fn by_bus(&self, topics: &[Topic], message: &Message, manner: Manner) -> Result<(), PublishError> {
         if topics.first().is_none_or(|topic| topic.plane() == Plane::Control) {
-            return self.over_bus(topics, topics, message, deadline).map(drop);
+            let tracked = self.over_bus(topics, topics, message, manner)?;
+            self.tally.published(topics, tracked);
+            return Ok(());
         }
         let both: Vec<_> = topics.iter().flat_map(|topic| [topic.clone(), Topic::by_bus(topic)]).collect();
-        self.over_bus(topics, &both, message, deadline).map(drop)
+        let tracked = self.over_bus(topics, &both, message, manner)?;
+        self.tally.published(topics, tracked);
+        Ok(())
     }
 
     /// Over the bus, to jobs that do not read the ring; `false` if none of them wants it.
-    fn copies(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<bool, PublishError> {
+    fn copies(&self, topics: &[Topic], message: &Message, manner: Manner) -> Result<bool, PublishError> {
         let copies: Vec<_> = topics.iter().map(Topic::copy_of).collect();
-        if !copies.iter().any(|copy| self.bus.has_readers(Plane::Data, copy)) {
-            return Ok(false);
+        let tracked = self.over_bus(&copies, &copies, message, manner)?;
+        if tracked.routed > 0 {
+            self.tally.published(&copies, tracked);
         }
-        self.over_bus(&copies, &copies, message, deadline)
+        Ok(tracked.routed > 0)
+    }
+
+    /// Copies of what the ring has already: whatever becomes of them, it was published. What is not sent is counted.
+    fn copies_beside(&self, topics: &[Topic], message: &Message, manner: Manner) {
+        if let Err(error) = self.copies(topics, message, Manner { is_kept: false, ..manner }) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a job without shared memory misses a message");
+        }
     }
 
     /// What nobody in the ring wants.
-    fn to_outsiders(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
-        if !self.copies(topics, message, deadline)? {
-            self.tally.unrouted_in_ring();
+    fn to_outsiders(&self, topics: &[Topic], message: &Message, manner: Manner) -> Result<(), PublishError> {
+        match self.copies(topics, message, manner)? {
+            true => self.tally.sent_past_ring(),
+            false => self.tally.unrouted_in_ring(),
         }
         Ok(())
     }
 
-    /// Sends, and counts for the topics that the edges know what became of it; `false` if nobody wanted it.
+    /// Sends; what could not be sent is counted for the topics that the edges know.
     fn over_bus(
         &self,
         counted: &[Topic],
         topics: &[Topic],
         message: &Message,
-        deadline: Deadline,
-    ) -> Result<bool, PublishError> {
-        match self.bus.publish(topics, message, deadline) {
-            Ok(tracked) => {
-                self.tally.published(counted, tracked);
-                Ok(tracked.routed > 0)
-            }
-            Err(error) => {
-                if let PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. } = &error {
-                    self.tally.dropped(counted);
-                    // Some of its readers have it all the same.
-                    sent.iter().for_each(|tracked| self.tally.published(counted, *tracked));
-                }
-                Err(error)
-            }
+        manner: Manner,
+    ) -> Result<Tracked, PublishError> {
+        let sent = match (manner.despite_stop, manner.deadline) {
+            (true, Deadline::Within(wait)) => self.bus.publish_last_words(topics, message, wait),
+            _ => self.bus.publish(topics, message, manner.deadline),
+        };
+        if let Err(PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. }) = &sent
+            && !manner.is_kept
+        {
+            self.tally.dropped(counted);
+            // Some of its readers have it all the same.
+            sent.iter().for_each(|tracked| self.tally.published(counted, *tracked));
         }
+        sent
     }
 }
 

@@ -44,7 +44,7 @@ impl Pack {
     /// Takes a record; `true` if it is the first. After an error it is not taken.
     pub(super) fn push(&mut self, record: &[u8]) -> Result<bool, StoreError> {
         if self.records.len_bytes() + record.len() >= FULL {
-            self.flush()?;
+            self.send(self.manner(Deadline::Stop, false))?;
         }
         self.records.push(record)?;
         if self.since.is_some() {
@@ -56,9 +56,14 @@ impl Pack {
 
     /// Sends what is there, as soon as there is room; when the job is to stop it waits no longer than for last words.
     pub(super) fn flush(&mut self) -> Result<(), PublishError> {
-        let despite_stop = self.outlet.is_stopping();
-        let deadline = if despite_stop { Deadline::Within(LAST_WORDS) } else { Deadline::Stop };
-        self.send(Manner { deadline, over_bus: self.over_bus, despite_stop })
+        match self.outlet.is_stopping() {
+            true => self.send(self.manner(Deadline::Within(LAST_WORDS), true)),
+            false => self.send(self.manner(Deadline::Stop, false)),
+        }
+    }
+
+    fn manner(&self, deadline: Deadline, despite_stop: bool) -> Manner {
+        Manner { deadline, over_bus: self.over_bus, despite_stop, is_kept: true }
     }
 
     /// Sends what is there. What could not be sent stays.
@@ -81,19 +86,18 @@ impl Pack {
         Ok(())
     }
 
-    fn is_old(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= OLD)
-    }
-}
-
-impl Drop for Pack {
-    fn drop(&mut self) {
-        let last_words = Manner { deadline: Deadline::Within(LAST_WORDS), over_bus: self.over_bus, despite_stop: true };
-        if let Err(error) = self.send(last_words) {
+    /// The last words of its stream: what finds no room is given up, and counted.
+    pub(super) fn end(&mut self) {
+        if let Err(error) = self.send(self.manner(Deadline::Within(LAST_WORDS), true)) {
             let count = self.records.count();
             tracing::error!(error = &error as &dyn std::error::Error, "the last {count} records are lost");
-            self.outlet.give_up(&self.topics);
+            self.outlet.give_up(&self.topics, self.over_bus);
+            self.records.clear();
         }
+    }
+
+    fn is_old(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= OLD)
     }
 }
 
@@ -149,8 +153,9 @@ impl Flusher {
             let mut is_filling = false;
             for pack in packs.iter().filter_map(Weak::upgrade) {
                 let mut pack = pack.lock();
+                let manner = pack.manner(Deadline::Stop, false);
                 if pack.is_old()
-                    && let Err(error) = pack.flush()
+                    && let Err(error) = pack.send(manner)
                 {
                     // Whoever fills the pack meets the same error, or its end tries once more.
                     tracing::debug!(error = &error as &dyn std::error::Error, "records wait");

@@ -48,7 +48,8 @@ impl Publisher {
     /// stop it waits no longer, and with [`Deadline::Stop`] takes nothing any more.
     ///
     /// # Errors
-    /// [`PublishError`]; the message counts as dropped then.
+    /// [`PublishError`]; the message counts as dropped if its deadline passed. One that came when the job was to stop was
+    /// never taken.
     pub fn publish(&self, topics: &[Topic], message: &Message, deadline: Deadline) -> Result<(), PublishError> {
         self.outlet.publish(topics, message, deadline)
     }

@@ -65,8 +65,9 @@ impl Stream {
 
     /// With everything over the bus, as for jobs without a place in the ring: for comparisons.
     #[must_use]
-    pub fn over_bus(self) -> Self {
-        Self { over_bus: true, ..self }
+    pub fn over_bus(mut self) -> Self {
+        self.over_bus = true;
+        self
     }
 
     /// Sends bytes. `fill` is handed room for `len` of them, 64-byte aligned, whose old contents mean nothing, and gives how
@@ -107,6 +108,10 @@ impl Stream {
     /// # Errors
     /// [`StoreError`]: a full pack could not be sent. Its records are kept, and the new one is not taken.
     pub fn record(&mut self, record: &[u8]) -> Result<(), StoreError> {
+        if self.outlet.is_stopping() {
+            let topic = self.topics.first().cloned().unwrap_or_else(|| Topic::broadcast(""));
+            return Err(PublishError::Stopping { topic, sent: None }.into());
+        }
         let pack = match self.pack.take() {
             Some(pack) => pack,
             None => self.new_pack(),
@@ -129,7 +134,7 @@ impl Stream {
     }
 
     fn manner(&self) -> Manner {
-        Manner { deadline: Deadline::Stop, over_bus: self.over_bus, despite_stop: false }
+        Manner { deadline: Deadline::Stop, over_bus: self.over_bus, despite_stop: false, is_kept: false }
     }
 
     fn table_line(&self, shape: &TableShape, rows: usize) -> Result<TableLine, PublishError> {
@@ -143,5 +148,14 @@ impl Stream {
         let pack = Arc::new(Mutex::new(pack));
         self.flusher.watch(&pack);
         pack
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Here, and not when the flusher lets go of it: the process may end with this.
+        if let Some(pack) = self.pack.take() {
+            pack.lock().end();
+        }
     }
 }

@@ -7,7 +7,7 @@
 //!      4     messages that the job received and refused
 //!      5 6   messages and bytes that came on the control plane
 //!      7 8   messages and bytes that came by the ring
-//!      9 …   12: messages and bytes that went into the ring, unrouted there, dropped there
+//!      9 …   13: messages and bytes that went into the ring, unrouted there, dropped there, wanted by outsiders only
 //!     16 …   64 sets × 8 words    a set = the topics to which one message goes over the bus
 //!            messages, bytes, last seq + 1 on the data plane, dropped, unrouted, text at, text length, 0
 //!    528 …   256 sources × 8      a source = a writer from which data came over the bus, by its unique_id
@@ -47,6 +47,7 @@ const RING_OUT_MESSAGES: usize = 9;
 const RING_OUT_BYTES: usize = 10;
 const RING_UNROUTED: usize = 11;
 const RING_DROPPED: usize = 12;
+const RING_PAST: usize = 13;
 const SETS: Block = Block { start: 16, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
@@ -219,20 +220,25 @@ impl Tally {
         self.add(RING_IN_BYTES, bytes);
     }
 
-    /// The job committed a record. One thread at a time, as for the two that follow.
+    /// The job committed a record. One thread at a time.
     pub(crate) fn committed(&self, bytes: u64) {
         self.add(RING_OUT_MESSAGES, 1);
         self.add(RING_OUT_BYTES, bytes);
     }
 
-    /// Nobody reads the ring under these topics.
+    /// Only jobs that do not read the ring wanted a message: it is counted with those that rode it, its bytes are not.
+    pub(crate) fn sent_past_ring(&self) {
+        self.word(RING_PAST).fetch_add(1, Relaxed);
+    }
+
+    /// Nobody reads the ring under these topics, nor gets copies.
     pub(crate) fn unrouted_in_ring(&self) {
-        self.add(RING_UNROUTED, 1);
+        self.word(RING_UNROUTED).fetch_add(1, Relaxed);
     }
 
     /// The ring had no room in time.
     pub(crate) fn dropped_in_ring(&self) {
-        self.add(RING_DROPPED, 1);
+        self.word(RING_DROPPED).fetch_add(1, Relaxed);
     }
 
     /// For words with one author at a time: cheaper than an addition that others may interrupt.
@@ -319,7 +325,7 @@ impl Tally {
             ring: RingTally {
                 messages_in: self.get(RING_IN_MESSAGES),
                 bytes_in: self.get(RING_IN_BYTES),
-                messages_out: self.get(RING_OUT_MESSAGES),
+                messages_out: self.get(RING_OUT_MESSAGES).wrapping_add(self.get(RING_PAST)),
                 bytes_out: self.get(RING_OUT_BYTES),
                 unrouted: self.get(RING_UNROUTED),
                 dropped: self.get(RING_DROPPED),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::envelope::{DecodeError, Envelope, Head, ORD, ORD_LEN};
 use super::front::{self, Front};
 
-/// Streams whose constant part a decoder remembers.
+/// Streams whose constant part a decoder remembers, and how long one may be.
 const REMEMBERED: usize = 32;
+const LONGEST: usize = 64 << 10;
 
 /// Reads envelopes one after the other, and remembers the constant parts that it has seen.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl Decoder {
         }
         let envelope = Envelope::decode(bytes)?;
         // A body may end in what looks like an `ord`.
-        if envelope.ord == ord {
+        if envelope.ord == ord && rest.len() <= LONGEST {
             self.known.truncate(REMEMBERED - 1);
             let (rest, has_ord) = (rest.into(), ord.is_some());
             self.known.insert(0, Known { fields, rest, has_ord, head: envelope.head.clone() });

@@ -38,7 +38,7 @@ pub struct LatencyStats {
 pub struct ResourceStats {
     /// Percent of one core since the last report.
     pub cpu_percent: f64,
-    /// Resident memory in 10⁶ bytes.
+    /// Resident memory in 10⁶ bytes, without the shared memory of the ring.
     pub rss_mb: f64,
 }
 

@@ -42,6 +42,9 @@ pub enum TopicError {
     /// A control character.
     #[error("a topic must not contain control characters")]
     ControlCharacter,
+    /// A name that jobs use among themselves.
+    #[error("a topic must not begin with `~`")]
+    Reserved,
 }
 
 impl Topic {
@@ -59,6 +62,19 @@ impl Topic {
         if name.chars().any(char::is_control) {
             return Err(TopicError::ControlCharacter);
         }
+        if name.starts_with('~') {
+            return Err(TopicError::Reserved);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// A topic as it comes from the bus: also one of those that jobs use among themselves.
+    ///
+    /// # Errors
+    /// As [`named`](Self::named).
+    pub(crate) fn received(name: &str) -> Result<Self, TopicError> {
+        let plain = [BY_BUS, COPY, "~"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        Self::named(plain)?;
         Ok(Self(name.into()))
     }
 
@@ -93,6 +109,11 @@ impl Topic {
     /// To the jobs that are no readers of the ring: a copy of what rides it.
     pub fn copy_of(topic: &Self) -> Self {
         Self(format!("{COPY}{topic}").into())
+    }
+
+    /// Whether a name is that of copies for jobs that are no readers of the ring.
+    pub(crate) fn is_copy(name: &str) -> bool {
+        name.starts_with(COPY)
     }
 
     /// The topic as its publisher named it.
@@ -241,5 +262,15 @@ mod tests {
         assert_eq!(Topic::named(""), Err(TopicError::Empty));
         assert_eq!(Topic::named(&"x".repeat(256)), Err(TopicError::TooLong(256)));
         assert_eq!(Topic::named("a\0b"), Err(TopicError::ControlCharacter));
+        assert_eq!(Topic::named("~bus.a"), Err(TopicError::Reserved));
+    }
+
+    #[test]
+    fn the_longest_name_is_received_whichever_way_it_comes() {
+        let topic = Topic::named(&"x".repeat(MAX_LEN)).unwrap();
+
+        for sent in [topic.clone(), Topic::by_bus(&topic), Topic::copy_of(&topic), Topic::probe("i", "end")] {
+            assert_eq!(Topic::received(sent.as_str()), Ok(sent));
+        }
     }
 }

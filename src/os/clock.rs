@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use rustix::param::page_size;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since the Unix epoch, as the envelope carries them.
@@ -27,20 +26,21 @@ pub(crate) fn iso_now() -> String {
 pub(crate) struct Usage {
     /// Processor time of all its threads.
     pub(crate) cpu: Duration,
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, without the shared memory of the ring.
     pub(crate) rss_bytes: u64,
 }
 
 /// What this process has used so far. Where `/proc` is missing, its memory is given as 0.
 pub(crate) fn usage() -> Usage {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok())
-        .unwrap_or(0);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
+    };
     Usage {
         cpu: Duration::new(u64::try_from(cpu.tv_sec).unwrap_or(0), u32::try_from(cpu.tv_nsec).unwrap_or(0)),
-        rss_bytes: pages * page_size() as u64,
+        rss_bytes: bytes("VmRSS:").saturating_sub(bytes("RssShmem:")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the dispatcher does about commands: it answers at once, or when an order has been carried out.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::dispatcher::Dispatcher;
@@ -7,7 +8,9 @@ use super::edges::edges;
 use super::entry::{Entry, Waiter, Wants};
 use super::phases::Phase;
 use super::state::Event;
-use crate::control::{Admitted, Command, Inquiry, Order, Refusal, Reply, Status, SupervisorStatus, admit};
+use crate::control::{
+    Admitted, Command, Inquiry, Order, Refusal, RegionStatus, Reply, Status, SupervisorStatus, admit,
+};
 use crate::os::usage;
 
 impl Dispatcher {
@@ -65,7 +68,12 @@ impl Dispatcher {
         let mut jobs: Vec<_> = self.parts.entries.iter().map(|entry| entry.status(now)).collect();
         if let Some(ring) = &self.parts.ring {
             let regions = ring.picture(&mut edges);
-            jobs.iter_mut().zip(regions).for_each(|(job, region)| job.region = region);
+            for (job, region) in jobs.iter_mut().zip(regions) {
+                // A writer that was killed while it waited waits no more.
+                let is_running = job.pid.is_some();
+                let quiet = |region: RegionStatus| RegionStatus { dead_time_percent: 0.0, ..region };
+                job.region = region.map(|region| if is_running { region } else { quiet(region) });
+            }
         }
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let rss_mb = usage().rss_bytes as f64 / 1e6;
@@ -79,6 +87,7 @@ impl Dispatcher {
                 is_stopping: matches!(self.phase, Phase::Stopping(_) | Phase::Done),
                 cpu_percent: self.cpu_percent,
                 rss_mb,
+                outside_dropped: self.parts.outside_dropped.load(Ordering::Relaxed),
                 log_lines_dropped: self.parts.lost_lines.as_ref().map_or(0, |lost| lost.dropped_lines() as u64),
             },
             edges,

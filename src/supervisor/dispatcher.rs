@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use crate::message::{
 };
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
 use crate::telemetry::{
-    AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting, LostToFatal,
+    AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting, LostToGone,
 };
 
 /// Heartbeat and statistics go out this often.
@@ -85,6 +86,7 @@ pub(super) struct Parts {
     pub(super) link: Link,
     pub(super) mailbox: Mailbox,
     pub(super) lost_lines: Option<ErrorCounter>,
+    pub(super) outside_dropped: Arc<AtomicU64>,
     /// Without one all goes over the bus.
     pub(super) ring: Option<Ring>,
 }
@@ -127,6 +129,7 @@ impl Dispatcher {
 
     /// Starts all jobs, and works until all have ended.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut desk: mpsc::Receiver<Inquiry>) -> Outcome {
+        self.tell_losses();
         self.start_rank(0);
         while !matches!(self.phase, Phase::Done) {
             let due = self.due();
@@ -307,13 +310,19 @@ impl Dispatcher {
                 self.lose_reader(job);
                 self.end_if_essential(job);
             }
-            JobState::Exited { end } if !end.is_success() => self.end_if_essential(job),
-            JobState::Stopped | JobState::Starting { .. } | JobState::Stopping { .. } | JobState::Exited { .. } => {}
+            JobState::Exited { end } => {
+                let is_success = end.is_success();
+                self.lose_reader(job);
+                if !is_success {
+                    self.end_if_essential(job);
+                }
+            }
+            JobState::Stopped | JobState::Starting { .. } | JobState::Stopping { .. } => {}
         }
     }
 
-    /// The writers of a fatal job go on, and what waited for it is lost to it. At the end of all nobody has to go on, so
-    /// that it waits for the next start.
+    /// A job does not come back by itself: its writers go on, and what waited for it is lost to it. At the end of all
+    /// nobody has to go on, so that it waits for the next start.
     fn lose_reader(&mut self, job: usize) {
         if !matches!(self.phase, Phase::Starting { .. } | Phase::Running) {
             return;
@@ -321,7 +330,15 @@ impl Dispatcher {
         let lost = self.parts.ring.as_mut().map_or_else(Vec::new, |ring| ring.lose_reader(job));
         if !lost.is_empty() {
             self.is_clean = false;
-            let text = LostToFatal { job: self.parts.entries[job].name(), lost: &lost }.to_string();
+            let text = LostToGone { job: self.parts.entries[job].name(), lost: &lost }.to_string();
+            self.raise(Severity::Error, text);
+        }
+    }
+
+    /// What was lost with readers that are no longer configured, or differently.
+    fn tell_losses(&mut self) {
+        for text in self.parts.ring.as_mut().map(Ring::take_losses).unwrap_or_default() {
+            self.is_clean = false;
             self.raise(Severity::Error, text);
         }
     }
@@ -384,6 +401,7 @@ impl Dispatcher {
         if let Some(ring) = &mut self.parts.ring {
             ring.beat(now);
         }
+        self.tell_losses();
         let id = self.parts.info.supervisor_id.clone();
         let next_in_ms = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
         self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0, is_ready: true });

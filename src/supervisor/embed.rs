@@ -244,7 +244,10 @@ impl Supervisor {
         let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
         let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
-        let tap = Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
+        let tap = {
+            let dropped = self.proxies.outside_dropped();
+            Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone(), dropped)?
+        };
         let dispatcher = Dispatcher::new(Parts {
             info,
             config_dir: self.deployment.dir.display().to_string(),
@@ -255,6 +258,7 @@ impl Supervisor {
             link,
             mailbox: self.mailbox,
             lost_lines: self.lost_lines,
+            outside_dropped: self.proxies.outside_dropped(),
             ring,
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;

@@ -47,6 +47,8 @@ pub(super) struct Ring {
     given_up: HashSet<Pair>,
     dead_times: HashMap<u128, DeadTime>,
     beat_at: Instant,
+    /// What was lost with readers that went: people are to be told.
+    losses: Vec<String>,
 }
 
 /// A job and the place that it has.
@@ -135,7 +137,10 @@ impl Ring {
     fn unsubscribe(&mut self, number: u128, why: &str) -> bool {
         match self.remove_reader(number) {
             Ok(lost) => {
-                RingReaderLost { reader: &self.name(number), why, lost: &lost }.emit();
+                let lost = RingReaderLost { reader: &self.name(number), why, lost: &lost };
+                if let Some(text) = lost.emit() {
+                    self.losses.push(text);
+                }
                 true
             }
             Err(ControlError::Unknown { .. }) => true,
@@ -168,7 +173,7 @@ impl Ring {
         match self.remove_reader(self.seats[job].plan.number) {
             Ok(lost) => lost,
             Err(error) => {
-                RingTrouble { doing: "removing the reader of a fatal job", error: &error }.emit();
+                RingTrouble { doing: "removing the reader of a job that is gone", error: &error }.emit();
                 Vec::new()
             }
         }
@@ -186,6 +191,11 @@ impl Ring {
             Err(error) => RingTrouble { doing: "subscribing for programs on the bus", error: &error }.emit(),
         }
         self.control.readers().iter().any(|(number, _)| *number == self.tap)
+    }
+
+    /// What was lost since the last question, in words.
+    pub(super) fn take_losses(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.losses)
     }
 
     /// Once a second: dead times, and what of others' leftovers can go now.

@@ -4,11 +4,15 @@
 //! Invariants: it takes the latest, so it holds up nobody; what it skips is counted, as for every such reader; without a
 //! subscription it has no place in the ring and costs a look at the subscriptions a few times a second.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use enrgdaq_ring::{Delivery, Reader, ReaderSpec, RingName, Spin, Stop, Until};
+
+use parking_lot::Mutex;
 
 use super::dispatcher::{Mail, Mailbox};
 use crate::bus::{BusError, Contexts, Endpoints, Publisher};
@@ -23,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Tap {
     end: Wake,
-    stop: Stop,
+    stop: Arc<Mutex<Stop>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -39,12 +43,23 @@ impl Tap {
         endpoints: &Endpoints,
         info: &SupervisorInfo,
         mailbox: Mailbox,
+        outside_dropped: Arc<AtomicU64>,
     ) -> Result<Self, BusError> {
         let end = Wake::new().map_err(BusError::System)?;
-        let stop = Stop::new();
+        let stop = Arc::new(Mutex::new(Stop::new()));
         let publisher = Publisher::connect(contexts, endpoints, Origin::default(), end.clone())?;
+        publisher.never_linger()?;
         let id = info.supervisor_id.clone();
-        let work = Work { publisher, mailbox, id, end: end.clone(), stop: stop.clone(), decoder: Decoder::default() };
+        let work = Work {
+            publisher,
+            mailbox,
+            id,
+            end: end.clone(),
+            stop: stop.clone(),
+            decoder: Decoder::default(),
+            outside_dropped,
+            is_told: false,
+        };
         let thread = thread::Builder::new().name("tap".into()).spawn(move || work.run()).map_err(BusError::System)?;
         Ok(Self { end, stop, thread: Some(thread) })
     }
@@ -53,7 +68,7 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.end.ring();
-        self.stop.set();
+        self.stop.lock().set();
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
@@ -65,8 +80,11 @@ struct Work {
     mailbox: Mailbox,
     id: String,
     end: Wake,
-    stop: Stop,
+    /// Ends the wait of the reader that is open.
+    stop: Arc<Mutex<Stop>>,
     decoder: Decoder,
+    outside_dropped: Arc<AtomicU64>,
+    is_told: bool,
 }
 
 impl Work {
@@ -81,7 +99,8 @@ impl Work {
                 drop(reader.take());
                 let Some(is_there) = self.subscribe(&wanted) else { return };
                 reader = if is_there { self.open() } else { None };
-                subscribed = wanted;
+                // Without a place it is tried again at the next look.
+                subscribed = if reader.is_some() { wanted } else { Vec::new() };
             }
             match &mut reader {
                 Some(reader) => self.send_on(reader),
@@ -97,22 +116,27 @@ impl Work {
         answer.recv().ok()
     }
 
-    fn open(&self) -> Option<Reader> {
+    fn open(&mut self) -> Option<Reader> {
         let ring = RingName::new(&short_hash(&self.id)).ok()?;
         let spec = ReaderSpec { ring, unique_id: number(&self.id), spin: Spin::For(Duration::ZERO) };
         let reader = Reader::open(&spec);
-        if let Err(error) = &reader {
-            tracing::warn!("subscribers outside get nothing of what rides the ring: {error}");
+        if let Err(error) = &reader
+            && !std::mem::replace(&mut self.is_told, true)
+        {
+            tracing::warn!("programs that subscribe on the bus get nothing of what rides the ring: {error}");
         }
         let reader = reader.ok()?;
-        self.stop.wakes(reader.waker());
+        // One for each reader: it keeps the reader's segment mapped.
+        let stop = Stop::new();
+        stop.wakes(reader.waker());
+        *self.stop.lock() = stop;
         Some(reader)
     }
 
     /// Sends on what comes, until it is time to look again.
     fn send_on(&mut self, reader: &mut Reader) {
         let look_at = Instant::now() + LOOK_EVERY;
-        let stop = self.stop.clone();
+        let stop = self.stop.lock().clone();
         let until = Until::stopped(&stop).or_at(look_at);
         while Instant::now() < look_at
             && let Ok(Some(record)) = reader.next(until)
@@ -131,7 +155,8 @@ impl Work {
             .map(|info| all.get(place(info.offset?)?..place(info.offset?.checked_add(info.len)?)?))
             .collect();
         if let Some(payloads) = payloads {
-            self.publisher.forward(&envelope.head.topics, record.envelope(), &payloads);
+            let (sent, wanted) = self.publisher.forward(&envelope.head.topics, record.envelope(), &payloads);
+            self.outside_dropped.fetch_add(wanted - sent, Ordering::Relaxed);
         }
     }
 }

@@ -12,6 +12,6 @@ pub(crate) use facts::{
     JobSaid, JobStarting, Missing, Ready, StopBegins, Stopped, Undelivered,
 };
 pub(crate) use ring_facts::{
-    LeftoverDrained, LostToFatal, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
+    LeftoverDrained, LostToGone, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
     RingReaderLost, RingTrouble, SeatHeld, StillWaiting, Waiting,
 };

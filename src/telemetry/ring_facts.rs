@@ -136,24 +136,26 @@ pub(crate) struct RingReaderLost<'a> {
 }
 
 impl RingReaderLost<'_> {
-    pub(crate) fn emit(self) {
+    /// Says that nothing was lost, or gives what is to be said louder.
+    pub(crate) fn emit(self) -> Option<String> {
         let Self { reader, why, lost } = self;
-        match lost {
-            [] => tracing::info!("the place of {reader} in the ring has ended ({why}); nothing waited for it"),
-            lost => tracing::warn!("{} that waited for {reader} are lost to it ({why})", Writers(lost)),
+        if lost.is_empty() {
+            tracing::info!("the place of {reader} in the ring has ended ({why}); nothing waited for it");
+            return None;
         }
+        Some(format!("{} that waited for {reader} are lost to it ({why})", Writers(lost)))
     }
 }
 
 /// A fatal job loses what waited for it; its text is that of an alert.
-pub(crate) struct LostToFatal<'a> {
+pub(crate) struct LostToGone<'a> {
     pub(crate) job: &'a str,
     pub(crate) lost: &'a [Waiting],
 }
 
-impl fmt::Display for LostToFatal<'_> {
+impl fmt::Display for LostToGone<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is fatal: {} that waited for it are lost to it", self.job, Writers(self.lost))
+        write!(f, "{} does not come back by itself: {} that waited for it are lost to it", self.job, Writers(self.lost))
     }
 }
 
@@ -214,9 +216,9 @@ mod tests {
         let waiting = |writer: &str, messages| Waiting { writer: writer.into(), reader: "csv".into(), messages };
         let lost = [waiting("a", 1), waiting("b", 20)];
 
-        let text = LostToFatal { job: "csv", lost: &lost }.to_string();
+        let text = LostToGone { job: "csv", lost: &lost }.to_string();
 
-        assert_eq!(text, "csv is fatal: 1 message of a, 20 of b that waited for it are lost to it");
+        assert_eq!(text, "csv does not come back by itself: 1 message of a, 20 of b that waited for it are lost to it");
         assert_eq!(Each(&lost).to_string(), "1 message of a for csv, 20 of b for csv");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Edge, LogReader, Node, Signal, Site, is_suspended, send, wait_for, wait_until};
+use crate::harness::{
+    DEADLINE, Edge, LogReader, Node, Picture, Signal, Site, is_suspended, send, wait_for, wait_until,
+};
 
 /// Jobs that are stopped by a test are not to be restarted for their silence.
 const PATIENT: &str = "[supervise]\nliveness_timeout_seconds = 3600";
@@ -240,6 +242,47 @@ fn a_subscriber_on_the_bus_gets_what_rides_the_ring() {
     node.wait("the store is served on", |picture| picture.edge("flood", "recorder").arrived > seen.arrived + 100);
     assert_eq!(node.stop(), 0);
     assert!(site.records().iter().zip(0..).all(|(&number, expected)| number == expected));
+}
+
+#[test]
+fn a_program_outside_that_does_not_read_holds_up_nobody_and_not_the_end() {
+    let outside = format!("{FLOOD}\nuse_shm_when_possible = false\n{STORED}");
+    let site = Site::new().recorder().job("outside", &outside).job("flood", &format!("{FLOOD}\n{STORED}"));
+    let mut node = site.start();
+    node.wait_ready(&["recorder", "outside", "flood"]);
+    let context = zmq::Context::new();
+    let idle = context.socket(zmq::SUB).unwrap();
+    idle.set_rcvhwm(1).unwrap();
+    idle.connect(&format!("ipc://{}", site.socket("data-out.ipc").display())).unwrap();
+    idle.set_subscribe(b"store").unwrap();
+
+    let picture =
+        node.wait("it has no room", |picture| picture.0["supervisor"]["outside_dropped"].as_u64() > Some(100));
+    let seen = |picture: &Picture, from| picture.edge(from, "recorder").arrived;
+    let (outside, flood) = (seen(&picture, "outside"), seen(&picture, "flood"));
+    node.wait("both go on", |picture| {
+        seen(picture, "outside") > outside + 10_000 && seen(picture, "flood") > flood + 10_000
+    });
+
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn what_waits_for_a_store_that_is_no_longer_configured_is_lost_with_an_alert() {
+    let site = Site::new().supervisor(PATIENT).recorder().job("flood", &format!("{FLOOD}\n{STORED}"));
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 1000);
+    suspend(&mut node, "recorder");
+    wait_until_held(&node, "flood", "recorder");
+    node.kill();
+    site.processes().iter().for_each(|process| send(process.pid, Signal::KILL));
+    site.wait_until_empty();
+    std::fs::remove_file(site.path("configs/recorder.toml")).unwrap();
+
+    let mut node = site.start();
+    node.wait("it is told", |picture| picture.has_alert("messages of flood that waited for"));
+
+    assert_eq!(node.stop(), 1);
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl Figures {
     fn of_edges(status: &Status, plan: &Plan) -> Self {
         let edges = status.edges.iter().filter(|edge| is_source(&edge.writer) && edge.reader == STORE);
         let (produced, arrived) = edges.fold((0, 0), |(p, a), edge| (p + edge.produced, a + edge.arrived));
+        let refused = status.jobs.iter().find(|job| job.name == STORE).map_or(0, |job| job.stats.message_in_refused);
+        let arrived = arrived.saturating_sub(refused);
         Self {
             sent: produced as f64,
             received: arrived as f64,

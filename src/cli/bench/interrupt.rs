@@ -36,7 +36,12 @@ impl Interrupt {
 
     /// Who is to be told; `None`: nobody any more.
     pub(super) fn guard(&self, handle: Option<Handle>) {
-        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *running = handle;
+        // It may have come before there was anybody to tell.
+        if let Some(handle) = running.as_ref().filter(|_| self.0.has_come.load(Ordering::SeqCst)) {
+            handle.stop("Ctrl-C");
+        }
     }
 
     /// # Errors

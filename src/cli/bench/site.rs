@@ -6,12 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use enrgdaq_ring::{Control, Leftovers, RingName};
 use schemars::Schema;
 use toml::{Table, Value};
 
 use super::error::BenchError;
 use super::plan::{Messages, Plan};
-use crate::os::runtime_dir;
+use crate::os::{runtime_dir, short_hash};
 
 /// The name of the job that stores.
 pub(super) const STORE: &str = "store";
@@ -58,6 +59,12 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.dir).ok();
+        // What a run that failed left behind is of no use to anybody.
+        if let Ok(name) = RingName::new(&short_hash(&self.id))
+            && let Ok((ring, _)) = Control::open(&name, Leftovers::Discard)
+        {
+            ring.remove().ok();
+        }
         if let Ok(dir) = runtime_dir(&self.id) {
             fs::remove_dir_all(dir).ok();
         }

@@ -41,6 +41,7 @@ impl Ring {
             has_outsiders: false,
             flows: Flows::default(),
             given_up: HashSet::new(),
+            losses: Vec::new(),
             dead_times: HashMap::new(),
             beat_at: Instant::now(),
         };
