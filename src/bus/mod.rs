@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Every publisher is an XPUB, so it hears which topics have readers: a message for nobody is not sent, and counted.
-//! Nothing that the data plane accepted is dropped in silence: each hop waits when the next one is full, back to
-//! [`Publisher::publish`], which waits until its deadline. The control plane never waits: a reader that does not read
+//! Nothing that the data plane accepted for jobs is dropped in silence: each hop waits when the next one is full, back to
+//! [`Publisher::publish`], which waits until its deadline. For programs outside, which subscribe names without `~`, nobody
+//! waits: what one has no room for it misses. The control plane never waits: a reader that does not read
 //! its control messages loses them. Each copy carries `ord`, its number among the copies to that topic, so the reader
 //! sees and counts every gap.
 //!

@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Proxies {
     stop: Wake,
-    outside_dropped: Arc<AtomicU64>,
+    outside_full: Arc<AtomicU64>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Sockets in the runtime directory; libzmq leaves them there.
     files: Vec<PathBuf>,
@@ -49,15 +49,15 @@ impl Proxies {
         let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
         let mut proxies =
-            Self { stop, outside_dropped: Arc::default(), threads: Vec::new(), files: Vec::new(), _gates: gates };
+            Self { stop, outside_full: Arc::default(), threads: Vec::new(), files: Vec::new(), _gates: gates };
         let control = proxies.bind(contexts, transport, keys.as_ref(), Plane::Control)?;
         let data = proxies.bind(contexts, transport, keys.as_ref(), Plane::Data)?;
         Ok((proxies, Endpoints { control, data, curve: keys.map(|keys| keys.of_jobs()) }))
     }
 
-    /// Copies that programs outside had no room for; shared.
-    pub(crate) fn outside_dropped(&self) -> Arc<AtomicU64> {
-        self.outside_dropped.clone()
+    /// How often programs outside had no room; shared.
+    pub(crate) fn outside_full(&self) -> Arc<AtomicU64> {
+        self.outside_full.clone()
     }
 
     fn bind(
@@ -67,7 +67,7 @@ impl Proxies {
         keys: Option<&Keys>,
         plane: Plane,
     ) -> Result<PlaneEndpoints, BusError> {
-        let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone(), self.outside_dropped.clone())?;
+        let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone(), self.outside_full.clone())?;
         for socket in [&hub.incoming, &hub.outgoing] {
             if let Some(keys) = keys {
                 keys.apply(socket).map_err(BusError::Socket)?;
@@ -153,16 +153,11 @@ struct Hub {
     outgoing: zmq::Socket,
     stop: Wake,
     plane: Plane,
-    outside_dropped: Arc<AtomicU64>,
+    outside_full: Arc<AtomicU64>,
 }
 
 impl Hub {
-    fn new(
-        context: &zmq::Context,
-        plane: Plane,
-        stop: Wake,
-        outside_dropped: Arc<AtomicU64>,
-    ) -> Result<Self, BusError> {
+    fn new(context: &zmq::Context, plane: Plane, stop: Wake, outside_full: Arc<AtomicU64>) -> Result<Self, BusError> {
         let make = |kind| -> Result<zmq::Socket, zmq::Error> {
             let socket = context.socket(kind)?;
             socket.set_sndhwm(high_water(plane))?;
@@ -173,10 +168,10 @@ impl Hub {
         let incoming = make(zmq::XSUB).map_err(BusError::Socket)?;
         let mut outgoing = make(zmq::XPUB).map_err(BusError::Socket)?;
         if plane == Plane::Data {
-            set_xpub_nodrop(&mut outgoing).map_err(BusError::Socket)?;
+            set_xpub_nodrop(&mut outgoing, true).map_err(BusError::Socket)?;
             outgoing.set_sndtimeo(SEND_SLICE_MS).map_err(BusError::Socket)?;
         }
-        Ok(Self { incoming, outgoing, stop, plane, outside_dropped })
+        Ok(Self { incoming, outgoing, stop, plane, outside_full })
     }
 
     fn forward(&mut self) {
@@ -207,7 +202,7 @@ impl Hub {
     }
 
     /// Forwards one message, all its frames; `false` if there was none, or the bell rang.
-    fn pass_message(&self) -> bool {
+    fn pass_message(&mut self) -> bool {
         let Ok(topic) = self.incoming.recv_msg(zmq::DONTWAIT) else { return false };
         let mut more = topic.get_more();
         if self.plane == Plane::Data && !topic.starts_with(b"~") {
@@ -226,22 +221,25 @@ impl Hub {
         true
     }
 
-    /// Forwards a message that only programs outside subscribe: where one of them has no room nobody waits for it, all
-    /// frames are dropped and the message is counted.
-    fn pass_outside(&self, topic: &[u8], mut more: bool) -> bool {
+    /// Forwards a message that only programs outside subscribe. Nobody waits for one of them that has no room: the others
+    /// get the message. From then on libzmq passes it over until it has room again, so it counts once.
+    fn pass_outside(&mut self, topic: &[u8], mut more: bool) -> bool {
         let flags = |more: bool| zmq::DONTWAIT | if more { zmq::SNDMORE } else { 0 };
-        let is_sent = self.outgoing.send(topic, flags(more)).is_ok();
-        if !is_sent {
-            self.outside_dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        while more {
-            let Ok(frame) = self.incoming.recv_msg(0) else { return false };
-            more = frame.get_more();
-            if is_sent && self.outgoing.send(frame, flags(more)).is_err() {
+        let has_room = self.outgoing.send(topic, flags(more)).is_ok();
+        if !has_room {
+            self.outside_full.fetch_add(1, Ordering::Relaxed);
+            if set_xpub_nodrop(&mut self.outgoing, false).is_err() || self.outgoing.send(topic, flags(more)).is_err() {
                 return false;
             }
         }
-        true
+        let mut is_whole = true;
+        while more && is_whole {
+            let Ok(frame) = self.incoming.recv_msg(0) else { break };
+            more = frame.get_more();
+            is_whole = self.outgoing.send(frame, flags(more)).is_ok();
+        }
+        let is_strict = has_room || set_xpub_nodrop(&mut self.outgoing, true).is_ok();
+        is_whole && is_strict
     }
 
     /// Sends the first frame, however long a reader takes; `false` when the bell rang before. Once it is accepted

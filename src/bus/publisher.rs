@@ -311,7 +311,7 @@ impl Outlet {
         };
         options().map_err(BusError::Socket)?;
         if plane == Plane::Data {
-            set_xpub_nodrop(&mut socket).map_err(BusError::Socket)?;
+            set_xpub_nodrop(&mut socket, true).map_err(BusError::Socket)?;
         }
         let address = &endpoints.plane(plane).publish;
         socket.connect(address).map_err(|source| BusError::Address { address: address.clone(), source })?;
@@ -337,8 +337,11 @@ impl Outlet {
         }
     }
 
+    /// Whoever subscribes everything means what has a public name.
     fn has_readers(&self, topic: &Topic) -> bool {
-        self.subscriptions.iter().any(|subscription| covers(subscription, topic.as_str()))
+        let topic = topic.as_str();
+        let may_mean = |subscription: &&String| !subscription.is_empty() || !topic.starts_with('~');
+        self.subscriptions.iter().filter(may_mean).any(|subscription| covers(subscription, topic))
     }
 
     /// Sends one copy; gives its size.

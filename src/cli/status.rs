@@ -93,7 +93,7 @@ fn job_row(job: &JobStatus) -> [String; 13] {
         if_running(stats.message_out_stats.count.to_string()),
         megabytes(stats.message_out_bytes),
         if_running((stats.message_in_missing + stats.message_out_dropped).to_string()),
-        if_running(stats.message_in_refused.to_string()),
+        if_running((stats.message_in_refused + stats.frames_refused).to_string()),
         if latency.count == 0 { "-".into() } else { format!("{:.2}", latency.p99_ms) },
         if_running(format!("{:.1} / {:.1}", stats.resource_stats.cpu_percent, stats.resource_stats.rss_mb)),
     ]

@@ -37,8 +37,9 @@ pub struct SupervisorStatus {
     pub cpu_percent: f64,
     /// Resident memory in 10⁶ bytes.
     pub rss_mb: f64,
-    /// Messages that programs outside, which subscribe data on the bus, had no room for.
-    pub outside_dropped: u64,
+    /// How often programs outside, which subscribe data on the bus, had no room for a message. One that stops to take them
+    /// counts once; what it misses until it goes on it sees by the messages' numbers.
+    pub outside_full: u64,
     /// Lines of the log that the terminal or pipe did not take.
     pub log_lines_dropped: u64,
 }

@@ -4,12 +4,12 @@
 
 use std::ffi::c_int;
 
-/// Makes a full XPUB (or PUB) wait or say `EAGAIN` instead of dropping in silence.
+/// Whether a full XPUB (or PUB) waits or says `EAGAIN`, instead of dropping in silence what single readers have no room for.
 ///
 /// # Errors
 /// What libzmq says, for a socket of another type.
-pub(crate) fn set_xpub_nodrop(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
-    let on: c_int = 1;
+pub(crate) fn set_xpub_nodrop(socket: &mut zmq::Socket, is_on: bool) -> Result<(), zmq::Error> {
+    let on = c_int::from(is_on);
     let option = c_int::try_from(zmq_sys::ZMQ_XPUB_NODROP).expect("the option's number is small");
     // SAFETY: the socket is open for as long as it is borrowed; the option takes an int, and `on` lives through the call.
     let status = unsafe {
@@ -30,7 +30,7 @@ mod tests {
     fn only_publishers_take_it() {
         let context = zmq::Context::new();
 
-        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::XPUB).unwrap()), Ok(()));
-        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::SUB).unwrap()), Err(zmq::Error::EINVAL));
+        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::XPUB).unwrap(), true), Ok(()));
+        assert_eq!(set_xpub_nodrop(&mut context.socket(zmq::SUB).unwrap(), true), Err(zmq::Error::EINVAL));
     }
 }

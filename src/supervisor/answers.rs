@@ -87,7 +87,7 @@ impl Dispatcher {
                 is_stopping: matches!(self.phase, Phase::Stopping(_) | Phase::Done),
                 cpu_percent: self.cpu_percent,
                 rss_mb,
-                outside_dropped: self.parts.outside_dropped.load(Ordering::Relaxed),
+                outside_full: self.parts.outside_full.load(Ordering::Relaxed),
                 log_lines_dropped: self.parts.lost_lines.as_ref().map_or(0, |lost| lost.dropped_lines() as u64),
             },
             edges,

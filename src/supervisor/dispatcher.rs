@@ -86,7 +86,7 @@ pub(super) struct Parts {
     pub(super) link: Link,
     pub(super) mailbox: Mailbox,
     pub(super) lost_lines: Option<ErrorCounter>,
-    pub(super) outside_dropped: Arc<AtomicU64>,
+    pub(super) outside_full: Arc<AtomicU64>,
     /// Without one all goes over the bus.
     pub(super) ring: Option<Ring>,
 }
@@ -241,7 +241,14 @@ impl Dispatcher {
                 }
                 self.apply(job, Event::Beat { progress: beat.progress });
             }
-            Report::Stats(stats) => entry.take_stats(*stats),
+            Report::Stats(stats) => {
+                let name = entry.name().to_owned();
+                if entry.take_stats(*stats) {
+                    let text =
+                        format!("{name} gets what are no messages, and passes it over: `frames_refused` counts it");
+                    self.raise(Severity::Warning, text);
+                }
+            }
         }
     }
 

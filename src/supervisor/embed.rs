@@ -245,7 +245,7 @@ impl Supervisor {
         let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
         let tap = {
-            let dropped = self.proxies.outside_dropped();
+            let dropped = self.proxies.outside_full();
             Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone(), dropped)?
         };
         let dispatcher = Dispatcher::new(Parts {
@@ -258,7 +258,7 @@ impl Supervisor {
             link,
             mailbox: self.mailbox,
             lost_lines: self.lost_lines,
-            outside_dropped: self.proxies.outside_dropped(),
+            outside_full: self.proxies.outside_full(),
             ring,
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;

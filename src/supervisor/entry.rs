@@ -163,8 +163,10 @@ impl Entry {
         self.subscriptions = info.subscribed_topics;
     }
 
-    pub(super) fn take_stats(&mut self, stats: JobStats) {
-        self.stats = stats;
+    /// Takes a report; `true` if it is the first of this start that says of frames or records that were no messages.
+    pub(super) fn take_stats(&mut self, stats: JobStats) -> bool {
+        let before = std::mem::replace(&mut self.stats, stats);
+        before.frames_refused == 0 && self.stats.frames_refused > 0
     }
 
     /// The job's figures, with what only the supervisor knows.

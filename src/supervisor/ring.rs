@@ -49,6 +49,8 @@ pub(super) struct Ring {
     beat_at: Instant,
     /// What was lost with readers that went: people are to be told.
     losses: Vec<String>,
+    /// Whose region is gone; 0 stands for the control segment.
+    damaged: HashSet<u128>,
 }
 
 /// A job and the place that it has.
@@ -207,6 +209,22 @@ impl Ring {
             self.dead_times.insert(unique_id, DeadTime { waited, percent });
         }
         self.retire();
+        self.look_for_damage();
+    }
+
+    /// Whether somebody has removed or damaged shared memory: what was in it cannot be counted, but it can be said.
+    fn look_for_damage(&mut self) {
+        let control = (!self.control.is_reachable()).then_some(0);
+        for number in self.control.unreadable().into_iter().chain(control) {
+            if self.damaged.insert(number) {
+                let whose =
+                    if number == 0 { "of the supervisor".to_owned() } else { format!("of {}", self.name(number)) };
+                self.losses.push(format!(
+                    "the shared memory {whose} in /dev/shm was removed or damaged by somebody: what waits in it may be \
+                     lost, and is not counted; stop the supervisor and start it with --discard-ring"
+                ));
+            }
+        }
     }
 
     /// Removes readers that nobody is to have, and writers too once they are drained. Those that live stay.

@@ -43,7 +43,7 @@ impl Tap {
         endpoints: &Endpoints,
         info: &SupervisorInfo,
         mailbox: Mailbox,
-        outside_dropped: Arc<AtomicU64>,
+        outside_full: Arc<AtomicU64>,
     ) -> Result<Self, BusError> {
         let end = Wake::new().map_err(BusError::System)?;
         let stop = Arc::new(Mutex::new(Stop::new()));
@@ -57,7 +57,7 @@ impl Tap {
             end: end.clone(),
             stop: stop.clone(),
             decoder: Decoder::default(),
-            outside_dropped,
+            outside_full,
             is_told: false,
         };
         let thread = thread::Builder::new().name("tap".into()).spawn(move || work.run()).map_err(BusError::System)?;
@@ -83,7 +83,7 @@ struct Work {
     /// Ends the wait of the reader that is open.
     stop: Arc<Mutex<Stop>>,
     decoder: Decoder,
-    outside_dropped: Arc<AtomicU64>,
+    outside_full: Arc<AtomicU64>,
     is_told: bool,
 }
 
@@ -156,7 +156,7 @@ impl Work {
             .collect();
         if let Some(payloads) = payloads {
             let (sent, wanted) = self.publisher.forward(&envelope.head.topics, record.envelope(), &payloads);
-            self.outside_dropped.fetch_add(wanted - sent, Ordering::Relaxed);
+            self.outside_full.fetch_add(wanted - sent, Ordering::Relaxed);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Signal, Site, send};
+use crate::harness::{Picture, Signal, Site, send};
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -45,12 +45,18 @@ fn nothing_committed_is_lost_whatever_is_killed_or_stopped() {
         }
     }
 
-    node.wait_ready(&jobs);
+    assert_nothing_missing(&node.wait_ready(&jobs), &jobs);
     node.stop();
     let mut node = site.start();
-    node.wait_ready(&jobs);
+    assert_nothing_missing(&node.wait_ready(&jobs), &jobs);
     assert_eq!(node.stop(), 0, "a quiet run leaves nothing");
     site.check_balance();
+}
+
+fn assert_nothing_missing(picture: &Picture, jobs: &[&str]) {
+    for source in &jobs[1..] {
+        assert_eq!(picture.edge(source, "recorder").missing, 0, "{}", picture.brief());
+    }
 }
 
 fn pause(pid: u32, random: &mut fastrand::Rng) {

@@ -32,6 +32,19 @@ fn wait_until_held(node: &Node<'_>, writer: &str, reader: &str) -> u64 {
     })
 }
 
+/// Kills everything while messages wait for the recorder; gives how many.
+fn leave_waiting(site: &Site) -> u64 {
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 1000);
+    suspend(&mut node, "recorder");
+    wait_until_held(&node, "flood", "recorder");
+    let waiting = node.status().edge("flood", "recorder").waiting;
+    node.kill();
+    site.processes().iter().for_each(|process| send(process.pid, Signal::KILL));
+    site.wait_until_empty();
+    waiting
+}
+
 /// Messages a second from a writer to a reader, over a while.
 fn rate(node: &Node<'_>, writer: &str, reader: &str) -> f64 {
     let (before, begin) = (node.status().edge(writer, reader).arrived, Instant::now());
@@ -256,8 +269,7 @@ fn a_program_outside_that_does_not_read_holds_up_nobody_and_not_the_end() {
     idle.connect(&format!("ipc://{}", site.socket("data-out.ipc").display())).unwrap();
     idle.set_subscribe(b"store").unwrap();
 
-    let picture =
-        node.wait("it has no room", |picture| picture.0["supervisor"]["outside_dropped"].as_u64() > Some(100));
+    let picture = node.wait("it has no room", |picture| picture.0["supervisor"]["outside_full"].as_u64() > Some(0));
     let seen = |picture: &Picture, from| picture.edge(from, "recorder").arrived;
     let (outside, flood) = (seen(&picture, "outside"), seen(&picture, "flood"));
     node.wait("both go on", |picture| {
@@ -270,13 +282,7 @@ fn a_program_outside_that_does_not_read_holds_up_nobody_and_not_the_end() {
 #[test]
 fn what_waits_for_a_store_that_is_no_longer_configured_is_lost_with_an_alert() {
     let site = Site::new().supervisor(PATIENT).recorder().job("flood", &format!("{FLOOD}\n{STORED}"));
-    let mut node = site.start();
-    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 1000);
-    suspend(&mut node, "recorder");
-    wait_until_held(&node, "flood", "recorder");
-    node.kill();
-    site.processes().iter().for_each(|process| send(process.pid, Signal::KILL));
-    site.wait_until_empty();
+    leave_waiting(&site);
     std::fs::remove_file(site.path("configs/recorder.toml")).unwrap();
 
     let mut node = site.start();
@@ -288,15 +294,7 @@ fn what_waits_for_a_store_that_is_no_longer_configured_is_lost_with_an_alert() {
 #[test]
 fn what_a_former_start_left_can_be_thrown_away_and_is_counted() {
     let site = Site::new().supervisor(PATIENT).recorder().job("flood", &format!("{FLOOD}\n{STORED}"));
-    let mut node = site.start();
-    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 1000);
-    suspend(&mut node, "recorder");
-    wait_until_held(&node, "flood", "recorder");
-    let waiting = node.status().edge("flood", "recorder").waiting;
-    assert!(waiting > 1000);
-    node.kill();
-    site.processes().iter().for_each(|process| send(process.pid, Signal::KILL));
-    site.wait_until_empty();
+    assert!(leave_waiting(&site) > 1000);
     let recorded = site.recorded();
 
     site.write("configs/flood.toml", &format!("{}\n{STORED}", FLOOD.replace("100000000", "0")));
@@ -306,6 +304,36 @@ fn what_a_former_start_left_can_be_thrown_away_and_is_counted() {
     assert!(node.log().contains("flood") && node.log().contains("recorder"), "{}", node.log());
     assert_eq!(node.stop(), 0);
     assert!(site.recorded() <= recorded + 1);
+}
+
+#[test]
+fn shared_memory_that_somebody_removes_is_told_and_makes_the_end_unclean() {
+    let site = Site::new().recorder().flood(100_000_000, "pause_us = 1000");
+    let mut node = site.start();
+    node.wait("some arrived", |picture| picture.edge("flood", "recorder").arrived > 10);
+
+    site.segments().iter().for_each(|segment| std::fs::remove_file(segment).unwrap());
+
+    node.wait("it is told", |picture| picture.has_alert("was removed or damaged by somebody"));
+    assert_eq!(node.stop(), 1);
+}
+
+#[test]
+fn damaged_shared_memory_is_refused_and_left_as_it_is_until_it_is_discarded() {
+    let site = Site::new().supervisor(PATIENT).recorder().job("flood", &format!("{FLOOD}\n{STORED}"));
+    leave_waiting(&site);
+    let control = site.segments().into_iter().find(|segment| segment.to_string_lossy().ends_with("_c")).unwrap();
+    let size = std::fs::metadata(&control).unwrap().len();
+    std::fs::write(&control, vec![0; usize::try_from(size).unwrap()]).unwrap();
+
+    let said = site.cli(&["--config", "configs"]);
+
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("--discard-ring"), "{}", said.err);
+    assert_eq!(site.segments().len(), 2, "nothing is thrown away unasked");
+    let mut node = site.start_by(&["--config", "configs", "--discard-ring"], LogReader::Test);
+    node.wait("it takes data", |picture| picture.edge("flood", "recorder").arrived > 1000);
+    assert_eq!(node.stop(), 0);
 }
 
 #[test]

@@ -53,6 +53,13 @@ impl Control {
                     Ok((Self::make(name)?, Found::Discarded { segments, owed }))
                 }
             },
+            // Regions are made after it and removed before it: somebody else has damaged or removed it.
+            Err(SegmentError::Missing(_) | SegmentError::Unfinished(_))
+                if leftovers == Leftovers::Keep && !name.regions()?.is_empty() =>
+            {
+                let found = "regions without a control segment".into();
+                Err(SegmentError::ForeignLayout { name: name.control(), found }.into())
+            }
             // Without a signature nobody can have used it: its maker died.
             Err(SegmentError::Missing(_) | SegmentError::Unfinished(_)) => {
                 remove_all(name)?;
@@ -266,6 +273,19 @@ impl Control {
     #[must_use]
     pub fn writers(&self) -> Vec<u128> {
         self.owners().map(|owner| owner.unique_id).collect()
+    }
+
+    /// Writers whose region cannot be opened: somebody has removed or damaged it.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<u128> {
+        let is_gone = |owner: &Owner| RegionMap::open_read_only(&self.map.name, *owner).is_err();
+        self.owners().filter(is_gone).map(|owner| owner.unique_id).collect()
+    }
+
+    /// Whether others still find the control segment.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        ControlMap::open(&self.map.name).is_ok()
     }
 
     /// What goes on, counted.

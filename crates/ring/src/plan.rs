@@ -14,7 +14,7 @@ pub enum ControlError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     /// Another supervisor of this id lives.
-    #[error("another supervisor holds the ring {0}")]
+    #[error("another supervisor holds the ring {0}: stop it, or choose another `info.supervisor_id`")]
     Busy(String),
     /// The job is alive, perhaps stopped: its entry cannot change hands.
     #[error("{unique_id:032x} still lives: end it first")]

@@ -28,7 +28,10 @@ pub enum SegmentError {
     #[error("the shared memory segment {0} exists already")]
     Exists(String),
     /// It belongs to somebody else, or somebody else may open it.
-    #[error("/dev/shm/{name} is not ours alone (owner {owner}, mode {mode:o}): ask its owner to remove it")]
+    #[error(
+        "/dev/shm/{name} is not ours alone (owner {owner}, mode {mode:o}): its owner has to remove it, or to make it a \
+         file of mode 600 again"
+    )]
     Squatted {
         /// Which segment.
         name: String,

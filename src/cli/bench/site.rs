@@ -36,7 +36,8 @@ impl Site {
             0 => format!("bench-{}", std::process::id()),
             n => format!("bench-{}-{n}", std::process::id()),
         };
-        let dir = std::env::temp_dir().join(format!("enrgdaq-{id}"));
+        clear_away_dead();
+        let dir = std::env::temp_dir().join(format!("{PREFIX}{id}"));
         let fail = |source| BenchError::Folder { path: dir.clone(), source };
         DirBuilder::new().mode(0o700).create(&dir).map_err(fail)?;
         let site = Self { dir: dir.clone(), id };
@@ -53,6 +54,24 @@ impl Site {
         write("supervisor", supervisor(&self.id, plan))?;
         write(STORE, store(&self.dir, plan))?;
         (0..plan.clients).try_for_each(|client| write(&source_name(client), source(client, plan)))
+    }
+}
+
+/// Folders of measurements begin like this; then comes the id.
+const PREFIX: &str = "enrgdaq-";
+
+/// What measurements that were killed have left.
+fn clear_away_dead() {
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for (dir, name) in entries.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned())) {
+        let id = name.strip_prefix(PREFIX).filter(|id| id.starts_with("bench-"));
+        let is_dead = |id: &&str| {
+            let pid = id.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+            pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        };
+        if let Some(id) = id.filter(is_dead) {
+            drop(Site { dir, id: id.to_owned() });
+        }
     }
 }
 

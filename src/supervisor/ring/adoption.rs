@@ -42,17 +42,18 @@ impl Ring {
             flows: Flows::default(),
             given_up: HashSet::new(),
             losses: Vec::new(),
+            damaged: HashSet::new(),
             dead_times: HashMap::new(),
             beat_at: Instant::now(),
         };
         ring.tell(&found, leftovers);
+        ring.look_for_damage();
         match ring.take_over() {
             Ok(()) => Ok(Some(ring)),
+            // A ring that was found is left as it is.
+            Err(error) if found == Found::Ring => Err(error),
             Err(error) => {
-                // Nothing waits in it: it would only take room.
-                if ring.control.owed().is_empty() {
-                    ring.control.remove()?;
-                }
+                ring.control.remove()?;
                 Err(error)
             }
         }
