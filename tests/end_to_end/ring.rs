@@ -124,25 +124,31 @@ fn a_supervisor_that_is_killed_leaves_what_was_committed_to_the_next_one() {
 }
 
 #[test]
-fn stuck_stores_stop_only_the_sources_that_feed_them() {
-    let site = Site::new().supervisor(PATIENT).job("recorder", &format!("{RECORDER}\npath = \"record\""));
-    let site = site.job("flood", &format!("{FLOOD}\n{STORED}")).csv().rows(100_000_000, 200);
+fn two_stuck_stores_stop_only_the_sources_that_feed_them() {
+    let second = format!("{RECORDER}\npath = \"second\"");
+    let site = Site::new().supervisor(PATIENT).recorder().job("second", &second);
+    let flood = format!("{FLOOD}\n{STORED}");
+    let site = site.job("flood", &flood).job("flood2", &flood).csv().rows(100_000_000, 200);
     let mut node = site.start();
-    node.wait("both run", |picture| {
-        picture.edge("flood", "recorder").arrived > 1000 && picture.edge("rows", "csv").arrived > 100
+    node.wait("all run", |picture| {
+        let arrived = |from, to| picture.edge(from, to).arrived;
+        arrived("flood", "recorder").min(arrived("flood2", "second")) > 1000 && arrived("rows", "csv") > 100
     });
     let before = rate(&node, "rows", "csv");
 
-    suspend(&mut node, "recorder");
+    let stuck = [suspend(&mut node, "recorder"), suspend(&mut node, "second")];
     wait_until_held(&node, "flood", "recorder");
+    wait_until_held(&node, "flood2", "second");
     let during = rate(&node, "rows", "csv");
 
-    assert!(during >= 0.9 * before, "{before:.0} messages a second before, {during:.0} beside a stuck store");
-    let picture =
-        node.wait("its source shows dead time", |picture| picture.region("flood", "dead_time_percent") > 50.0);
+    assert!(during >= 0.9 * before, "{before:.0} messages a second before, {during:.0} beside stuck stores");
+    let picture = node.wait("their sources show dead time", |picture| {
+        ["flood", "flood2"].iter().all(|source| picture.region(source, "dead_time_percent") > 50.0)
+    });
     assert!(picture.region("rows", "dead_time_percent") < 50.0);
-    assert!(picture.edge("flood", "recorder").waiting > 0);
-    send(picture.running("recorder"), Signal::CONT);
+    let waiting = |from, to| picture.edge(from, to).waiting;
+    assert!(waiting("flood", "recorder") > 0 && waiting("flood2", "recorder") > 0, "{}", picture.brief());
+    stuck.into_iter().for_each(|pid| send(pid, Signal::CONT));
     assert_eq!(node.stop(), 0);
 }
 
