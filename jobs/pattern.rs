@@ -139,12 +139,7 @@ fn wrong<T>(given: &[T], first: Option<u64>, value: u64, bits: impl Fn(&T) -> u6
 
 #[cfg(test)]
 mod tests {
-    use std::hint::black_box;
-    use std::time::{Duration, Instant};
-
     use super::*;
-
-    const SIZE: usize = 160_000;
 
     fn message(words: usize) -> (Vec<f64>, Vec<u8>) {
         let pattern = Pattern::of("a stream");
@@ -208,35 +203,5 @@ mod tests {
         assert_eq!(number(ONE | 5), Some(5));
         assert_eq!(number(ONE | 5 | 1 << 63), None);
         assert_eq!(number(5), None);
-    }
-
-    fn best(mut work: impl FnMut()) -> Duration {
-        let once = |work: &mut dyn FnMut()| {
-            let begin = Instant::now();
-            (0..20).for_each(|_| work());
-            begin.elapsed()
-        };
-        (0..200).map(|_| once(&mut work)).min().unwrap() / 20
-    }
-
-    #[test]
-    #[ignore = "a measurement: cargo test --release --lib pattern -- --ignored --nocapture"]
-    fn filling_and_checking_are_about_as_fast_as_copying() {
-        let (pattern, source) = (Pattern::of("s"), vec![1u8; SIZE]);
-        let (mut bytes, mut floats) = (vec![0u8; SIZE], vec![0.0; SIZE / 8]);
-        let copy = best(|| black_box(&mut bytes).copy_from_slice(black_box(&source)));
-        let of = |what: &str, time: Duration| {
-            let speed = copy.as_secs_f64() / time.as_secs_f64();
-            println!("{what:<14} {:>5.1} GB/s, {speed:.2} of a copy", SIZE as f64 / time.as_secs_f64() / 1e9);
-            speed
-        };
-        of("copy", copy);
-        let speeds = [
-            of("fill bytes", best(|| pattern.message(1).fill_bytes(black_box(&mut bytes)))),
-            of("check bytes", best(|| assert_eq!(pattern.message(1).wrong_bytes(black_box(&bytes)), 0))),
-            of("fill floats", best(|| pattern.message(1).fill_floats(black_box(&mut floats)))),
-            of("check floats", best(|| assert_eq!(pattern.message(1).wrong_floats(black_box(&floats)), 0))),
-        ];
-        assert!(speeds.iter().all(|&speed| speed >= 0.8), "{speeds:?}");
     }
 }

@@ -1,3 +1,5 @@
+//! Envelopes there and back, as drawn and as sent; and bytes that are none.
+
 use proptest::prelude::*;
 
 use serde_json::json;

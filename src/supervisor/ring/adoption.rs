@@ -6,8 +6,8 @@ use std::time::Instant;
 use enrgdaq_ring::{Added, Control, ControlError, Found, Leftovers, RingName, WriterPlan};
 
 use super::{Flows, Plan, Ring, Seat, TAP};
-use crate::job::RingPlace;
 use crate::os::short_hash;
+use crate::supervisor::tap;
 use crate::telemetry::{RegionKept, RingDiscarded, RingFound, RingOfOtherBoot, RingPlaceRefused};
 
 impl Ring {
@@ -28,7 +28,7 @@ impl Ring {
             return Ok(None);
         }
         let (control, found) = Control::open(&name, leftovers)?;
-        let tap = RingPlace::number(&format!("tap:{supervisor_id}"));
+        let tap = tap::number(supervisor_id);
         let names = plans.iter().map(|plan| (plan.number, plan.name.clone())).chain([(tap, TAP.to_owned())]);
         let names: HashMap<_, _> = names.collect();
         let wanted = |plan: Plan| Seat { writes: plan.region_bytes.is_some(), reads: plan.reads.is_some(), plan };
