@@ -1,6 +1,7 @@
 //! The job types that ship with `enrgdaq`. They use the library's public API only, so a type of your own can do all that
 //! these can.
 
+mod exec;
 mod pattern;
 mod source;
 mod store;
@@ -11,6 +12,7 @@ use enrgdaq::job::JobTypes;
 pub fn all() -> JobTypes {
     JobTypes::new()
         .with::<source::benchmark::Benchmark>()
+        .with::<exec::Exec>()
         .with::<source::pc_metrics::PcMetrics>()
         .with::<store::csv::CsvStore>()
         .with::<store::memory::MemoryStore>()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use enrgdaq::config::SupervisorConfig;
-use enrgdaq::control::{Command, Order, Refusal, StateName};
+use enrgdaq::control::{Command, Order, Refusal, Reply, StateName};
 use enrgdaq::job::{Context, Job, JobError, JobTypes, Kind, Table};
 use enrgdaq::message::StoreConfig;
 use enrgdaq::supervisor::{Handle, Supervisor};
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn an_embedded_supervisor_runs_answers_and_stops(types: &JobTypes, dir: &Path) {
-    let config = SupervisorConfig::named("embedded");
+    let config = SupervisorConfig { state_dir: Some(dir.join("state")), ..SupervisorConfig::named("embedded") };
     let supervisor = Supervisor::new(Some(config), types, dir).unwrap();
     let handle = supervisor.handle();
     let runs = std::thread::spawn(move || supervisor.run());
@@ -71,6 +71,10 @@ fn an_embedded_supervisor_runs_answers_and_stops(types: &JobTypes, dir: &Path) {
     assert!(matches!(stop("onse"), Err(Refusal::NoSuchJob { similar: Some(name), .. }) if name == "once"));
     stop("once").unwrap();
     assert_eq!(handle.status().unwrap().jobs[0].state, StateName::Stopped);
+    let Ok(Reply::Changes(plan)) = handle.execute(Command::Plan).unwrap() else {
+        panic!("a plan is a list of changes")
+    };
+    assert!(plan.changes.is_empty(), "{plan}");
     handle.stop("the test is over");
 
     assert!(runs.join().unwrap().unwrap(), "every job ended as it should");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::control::SignalNumber;
+
 /// Takes the data of an experiment: starts the jobs of a folder of TOML files, and keeps them running.
 #[derive(Debug, Parser)]
 #[command(name = "enrgdaq", version, after_help = EXAMPLES)]
@@ -24,7 +26,9 @@ Examples:
   enrgdaq check --config configs/      look for mistakes in configs/, and start nothing
   enrgdaq status                       what the supervisor of configs/ is doing
   enrgdaq restart csv                  restart the job of configs/csv.toml
+  enrgdaq plan                         what has changed in configs/ since it was read; then: enrgdaq reload
   enrgdaq logs csv -n 50               the last 50 lines that it said
+  enrgdaq logs -f --since 10m          what all said in the last 10 minutes, and from now on
   enrgdaq jobs describe DAQJobTest     all keys of a job type";
 
 /// Which supervisor is meant.
@@ -54,27 +58,58 @@ pub(super) enum Subcommand {
     },
     /// Start a job that is stopped, done or fatal, and wait until it is ready.
     Start {
-        /// The job's name: its file's name without .toml.
+        /// The job's name: its file's name without .toml; of one with copies: all of them, or one by NAME_00.
         name: String,
     },
-    /// Stop a job, and wait until it has ended.
+    /// Stop a job, and wait until it has ended. It stays stopped, also when the supervisor is restarted, until `start`.
     Stop {
-        /// The job's name: its file's name without .toml.
+        /// The job's name: its file's name without .toml; of one with copies: all of them, or one by NAME_00.
         name: String,
     },
     /// Stop a job and start it again, and wait until it is ready.
     Restart {
-        /// The job's name: its file's name without .toml.
+        /// The job's name: its file's name without .toml; of one with copies: all of them, or one by NAME_00.
         name: String,
     },
-    /// Show the last lines that a job said.
-    Logs {
-        /// The job's name: its file's name without .toml.
-        name: String,
-        /// How many lines.
-        #[arg(short = 'n', long, default_value_t = 100)]
-        lines: usize,
+    /// Show what `reload` would do, and do nothing.
+    Plan {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
+    /// Bring what runs in line with the files: only jobs that have changed are touched; with a fault in any file nothing.
+    Reload {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the job of a file too, also when the supervisor is restarted, until `rm`.
+    Add {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Stop a job for good, also when the supervisor is restarted, until its file is added again.
+    Rm {
+        /// The name of its file without .toml.
+        name: String,
+    },
+    /// Run so many copies of a job whose file has `replicas`, also when the supervisor is restarted.
+    Scale {
+        /// The name of its file without .toml.
+        name: String,
+        /// How many: 1 to 100.
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
+        copies: u16,
+    },
+    /// Send a signal to a job's process, or to the program that it runs.
+    Signal {
+        /// The job's name.
+        name: String,
+        /// HUP, SIGHUP, USR1 …, or a number.
+        signal: SignalNumber,
+    },
+    /// Show the last lines that a job said, or all jobs and the supervisor; or follow them.
+    Logs(super::logs::Options),
     /// Show the job types that this program has.
     Jobs {
         #[command(subcommand)]

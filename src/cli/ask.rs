@@ -1,12 +1,11 @@
-//! `start`, `stop`, `restart`, `logs`: a question to a running supervisor.
+//! `start`, `stop`, `restart`: a question to a running supervisor.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use super::CliError;
 use super::args::Target;
 use crate::config;
-use crate::control::{Client, Command, Order, Reply};
+use crate::control::{Client, Command, Order};
 
 /// Connects to the supervisor that is meant.
 pub(super) fn connect(target: &Target) -> Result<Client, CliError> {
@@ -25,22 +24,5 @@ pub(super) fn order(target: &Target, name: String, order: Order) -> Result<ExitC
     };
     connect(target)?.call(&Command::Job { name: name.clone(), order })?;
     println!("{name}: {done}");
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn logs(target: &Target, name: String, lines: usize) -> Result<ExitCode, CliError> {
-    let reply = connect(target)?.call(&Command::Logs { name, lines })?;
-    let mut out = std::io::stdout().lock();
-    if let Reply::Logs { lines, older } = reply {
-        if lines.is_empty() {
-            writeln!(out, "it has said nothing")?;
-        }
-        if older > 0 {
-            writeln!(out, "… {older} older lines")?;
-        }
-        for line in lines {
-            writeln!(out, "{} {:<7} {}", line.timestamp, line.level, line.message)?;
-        }
-    }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,8 +5,10 @@
 mod args;
 mod ask;
 mod bench;
+mod change;
 mod check;
 mod jobs;
+mod logs;
 mod run;
 mod status;
 
@@ -15,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::control::ClientError;
-use crate::job::{JobTypes, run_process};
+use crate::control::{ClientError, Command};
+use crate::job::{JobTypes, run_process, run_shim};
 use crate::supervisor::SupervisorError;
 use args::{Args, JobsCommand, Subcommand};
 
@@ -25,6 +27,10 @@ pub fn main(types: JobTypes) -> ExitCode {
     // A job comes here before anything else has touched the process.
     if std::env::args_os().nth(1).as_deref() == Some(OsStr::new("job")) {
         return run_process(&types);
+    }
+    // And a program that is to be a job, before it is that program.
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new("exec")) {
+        return run_shim();
     }
     let args = Args::parse();
     match execute(args, &types) {
@@ -74,7 +80,13 @@ fn execute(args: Args, types: &JobTypes) -> Result<ExitCode, CliError> {
         Some(Subcommand::Start { name }) => ask::order(&target, name, crate::control::Order::Start),
         Some(Subcommand::Stop { name }) => ask::order(&target, name, crate::control::Order::Stop),
         Some(Subcommand::Restart { name }) => ask::order(&target, name, crate::control::Order::Restart),
-        Some(Subcommand::Logs { name, lines }) => ask::logs(&target, name, lines),
+        Some(Subcommand::Plan { json }) => change::change(&target, &Command::Plan, json),
+        Some(Subcommand::Reload { json }) => change::change(&target, &Command::Reload, json),
+        Some(Subcommand::Add { file }) => change::add(&target, &file),
+        Some(Subcommand::Rm { name }) => change::change(&target, &Command::Remove { name }, false),
+        Some(Subcommand::Scale { name, copies }) => change::change(&target, &Command::Scale { name, copies }, false),
+        Some(Subcommand::Signal { name, signal }) => change::signal(&target, name, signal),
+        Some(Subcommand::Logs(options)) => logs::logs(&target, options),
         Some(Subcommand::Jobs { command: JobsCommand::List }) => jobs::list(types),
         Some(Subcommand::Jobs { command: JobsCommand::Describe { job_type, schema } }) => {
             jobs::describe(types, &job_type, schema)

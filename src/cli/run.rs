@@ -17,21 +17,25 @@ pub(super) fn run(target: &Target, discard_ring: bool, types: &JobTypes) -> Resu
         ));
     }
     block_stop_signals();
-    let deployment = config::load(&target.config, &types.catalog())?;
-    let log = log_to_console(deployment.supervisor.verbosity);
-    let mut supervisor = Supervisor::of(deployment)?.with_lost_lines(log.dropped_lines());
+    let verbosity = config::load_supervisor(&target.config).map(|(config, _)| config.verbosity).unwrap_or_default();
+    let log = log_to_console(verbosity);
+    let mut supervisor =
+        Supervisor::new(None, types, &target.config)?.with_console(log.console()).owning_all_children();
     if discard_ring {
         supervisor = supervisor.discarding_ring();
     }
     let handle = supervisor.handle();
-    spawn_signal_thread(move |signal| handle.stop(signal_reason(signal))).map_err(SupervisorError::System)?;
+    let heard = move |signal| match signal {
+        libc::SIGHUP => handle.reload(),
+        signal => handle.stop(signal_reason(signal)),
+    };
+    spawn_signal_thread(heard).map_err(SupervisorError::System)?;
     Ok(if supervisor.run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn signal_reason(signal: i32) -> &'static str {
     match signal {
         libc::SIGINT => "Ctrl-C",
-        libc::SIGHUP => "the terminal was closed",
         _ => "SIGTERM",
     }
 }

@@ -8,6 +8,7 @@ use super::CliError;
 use super::args::Target;
 use super::ask::connect;
 use crate::control::{Edge, JobStatus, StateName, Status};
+use crate::telemetry::with_commas;
 
 pub(super) fn status(target: &Target, json: bool) -> Result<ExitCode, CliError> {
     let status = connect(target)?.status()?;
@@ -44,6 +45,10 @@ fn picture(status: &Status) -> String {
         if let Some(reason) = &job.reason {
             line(&mut text, format_args!("  {}: {reason}", job.name));
         }
+    }
+    for job in status.jobs.iter().filter(|job| job.log.dropped > 0) {
+        let dropped = with_commas(job.log.dropped);
+        line(&mut text, format_args!("  {dropped} lines of {} are missing in its log file", job.name));
     }
     let regions: Vec<_> = status.jobs.iter().filter_map(region_row).collect();
     if !regions.is_empty() {
@@ -130,6 +135,7 @@ fn edge_row(edge: &Edge) -> [String; 8] {
 fn state(job: &JobStatus) -> String {
     match (job.state, job.restart_in_s) {
         (StateName::Stopped, _) => "stopped".into(),
+        (StateName::Waiting, _) => "waiting".into(),
         (StateName::Starting, _) => "starting".into(),
         (StateName::Ready, _) if job.stats.is_alive => "ready".into(),
         (StateName::Ready, _) => "ready, silent".into(),

@@ -51,6 +51,10 @@ pub struct TypeInfo {
     pub aliases: &'static [&'static str],
     /// What it is to the others.
     pub kind: Kind,
+    /// The same by the job's own keys, where it depends on them; called when the schema has no objection left.
+    pub kind_of: Option<fn(&Value) -> Kind>,
+    /// Its jobs run a program that is none of ours.
+    pub runs_program: bool,
     /// JSON Schema of the type's own keys; its description is that of the type.
     pub schema: Schema,
     /// The backend that a store serves.

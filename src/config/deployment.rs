@@ -7,6 +7,7 @@ use super::catalog::Catalog;
 use super::cycles;
 use super::diagnostics::{Diagnostic, Report, Severity};
 use super::document::Source;
+use super::family::{self, Overrides};
 use super::files;
 use super::job::{self, JobConfig};
 use super::supervisor::{self, SupervisorConfig, host_name};
@@ -39,8 +40,16 @@ impl Deployment {
 /// # Errors
 /// All faults of all files; nothing has been started.
 pub fn load(dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
+    load_with(dir, catalog, &Overrides::default())
+}
+
+/// As [`load`], with what an operator wants otherwise.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(dir: &Path, catalog: &Catalog, overrides: &Overrides) -> Result<Deployment, Report> {
     let own = files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
-    build(dir, own, read_supervisor(dir), catalog)
+    build(dir, own, read_supervisor(dir), (catalog, overrides))
 }
 
 /// Reads and checks the jobs of a folder for a supervisor whose configuration is not there: a `supervisor.toml` is not
@@ -48,18 +57,33 @@ pub fn load(dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for(config: SupervisorConfig, dir: &Path, catalog: &Catalog) -> Result<Deployment, Report> {
+pub fn load_for(
+    config: SupervisorConfig,
+    dir: &Path,
+    catalog: &Catalog,
+    overrides: &Overrides,
+) -> Result<Deployment, Report> {
     let own = files::in_folder(dir).map_err(|fault| Report::new(vec![fault], 0, 0))?;
     let node = Node { config, file: None, is_there: false, diagnostics: Vec::new() };
-    build(dir, own, node, catalog)
+    build(dir, own, node, (catalog, overrides))
 }
 
-fn build(dir: &Path, mut paths: Vec<PathBuf>, mut node: Node, catalog: &Catalog) -> Result<Deployment, Report> {
+fn build(
+    dir: &Path,
+    mut paths: Vec<PathBuf>,
+    mut node: Node,
+    (catalog, overrides): (&Catalog, &Overrides),
+) -> Result<Deployment, Report> {
     if let Some((source, include_at)) = &node.file {
         let (more, faults) = files::included(dir, source, &node.config.include, include_at, &paths);
         paths.extend(more);
         node.diagnostics.extend(faults);
     }
+    // A path of the folder that was added says only that it is not removed.
+    paths.extend(overrides.added.iter().filter(|added| !is_among(&paths, added)).cloned().collect::<Vec<_>>());
+    paths.retain(|path| {
+        !path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|name| overrides.removed.contains(name))
+    });
     let mut diagnostics = node.diagnostics;
     let files_checked = paths.len() + usize::from(node.is_there);
     if paths.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
@@ -70,11 +94,7 @@ fn build(dir: &Path, mut paths: Vec<PathBuf>, mut node: Node, catalog: &Catalog)
     let mut jobs = Vec::new();
     for path in &paths {
         let checked = name_of(path).and_then(|name| {
-            let gone = || {
-                Diagnostic::of_file(path, "the file is not there, or is a link to nothing")
-                    .with_help("remove it or mend the link")
-            };
-            let source = files::read(path)?.ok_or_else(gone)?;
+            let source = files::read(path)?.ok_or_else(|| gone(path, &name, overrides))?;
             Ok(Job { checked: job::check(&source, &name, &node.config, catalog), name, path: path.clone() })
         });
         match checked {
@@ -92,12 +112,32 @@ fn build(dir: &Path, mut paths: Vec<PathBuf>, mut node: Node, catalog: &Catalog)
         diagnostics.extend(cycles::of_lossless_edges(&publishing, &node.config.info.supervisor_id, catalog));
     }
 
+    let checked = jobs.into_iter().filter_map(|job| job.checked.config);
+    let jobs: Vec<_> =
+        checked.flat_map(|job| family::copies(job, overrides, &node.config.info.supervisor_id)).collect();
+    if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
+        diagnostics.extend(family::faults(&jobs));
+    }
+
     let report = Report::new(diagnostics, files_checked, paths.len());
     if report.errors() > 0 {
         return Err(report);
     }
-    let jobs = jobs.into_iter().filter_map(|job| job.checked.config).collect();
     Ok(Deployment { dir: dir.to_owned(), supervisor: node.config, jobs, warnings: report.diagnostics, files_checked })
+}
+
+fn is_among(paths: &[PathBuf], path: &Path) -> bool {
+    let full = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    paths.iter().any(|known| full(known) == full(path))
+}
+
+/// A file that was named, and is not there.
+fn gone(path: &Path, name: &str, overrides: &Overrides) -> Diagnostic {
+    let fault = Diagnostic::of_file(path, "the file is not there, or is a link to nothing");
+    match overrides.added.contains(path) {
+        true => fault.with_help(format!("it was added by hand; bring it back, or: enrgdaq rm {name}")),
+        false => fault.with_help("remove it or mend the link"),
+    }
 }
 
 /// Reads and checks `supervisor.toml` alone, with the warnings: for whoever only needs to know which supervisor a

@@ -1,6 +1,6 @@
 //! One job file: the keys that every job has, and the check of the whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,9 @@ use super::catalog::{Catalog, Kind, Refusal, TypeInfo, decode};
 use super::diagnostics::Diagnostic;
 use super::document::{Source, entry, locate, to_json};
 use super::job_type;
+use super::process::ProcessSetup;
 use super::schema::Node;
-use super::supervise::{Supervise, SuperviseKeys};
+use super::supervise::{Supervise, SuperviseKeys, wrong_texts};
 use super::supervisor::{SupervisorConfig, Verbosity, place_of};
 use super::syntax::parse;
 use super::walk::{UsedBackend, Walk};
@@ -92,11 +93,24 @@ fn yes() -> bool {
     true
 }
 
+/// Which of several copies a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// The name of their file, without `.toml`.
+    pub of: String,
+    /// From 0.
+    pub index: u16,
+    /// How many the file says that there are.
+    pub count_in_file: u16,
+}
+
 /// A job as it will run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobConfig {
-    /// The file's name without `.toml`.
+    /// The file's name without `.toml`, and `_00` … for one of several copies.
     pub name: String,
+    /// Which copy it is, where the file says how many there are.
+    pub replica: Option<Replica>,
     /// The file.
     pub path: PathBuf,
     /// The file's text, as it was read.
@@ -105,6 +119,8 @@ pub struct JobConfig {
     pub job_type: &'static str,
     /// What the job is to the others.
     pub kind: Kind,
+    /// It runs a program that is none of ours.
+    pub runs_program: bool,
     /// `daq_job_unique_id`, or else made from the supervisor's id and the job's name.
     pub unique_id: String,
     /// How much it logs.
@@ -123,6 +139,8 @@ pub struct JobConfig {
     pub topics_to_subscribe: Vec<String>,
     /// How the supervisor looks after it.
     pub supervise: Supervise,
+    /// What its process is given.
+    pub process: ProcessSetup,
     /// The keys of the job type, as written: defaults are not filled in.
     pub settings: Value,
 }
@@ -208,27 +226,91 @@ impl File<'_> {
                 faults.push(self.source.error(at, key, contradiction.message).with_help(contradiction.help));
             }
         }
+        faults.extend(wrong_texts(self.source, self.root, &keys.supervise));
+        let process = ProcessSetup::resolve(&keys.supervise, &supervisor.supervise, self.folder());
+        let kind = info.kind_of.map_or(info.kind, |kind_of| kind_of(&settings));
+        faults.extend(self.unfit(&keys, &process, info, kind));
         if !faults.is_empty() {
             return Err(faults);
         }
         let made = || made_id(&supervisor.info.supervisor_id, self.name);
         Ok(JobConfig {
             name: self.name.to_owned(),
+            // Made into copies by the deployment.
+            replica: keys.supervise.replicas.map(|count| Replica {
+                of: self.name.to_owned(),
+                index: 0,
+                count_in_file: count,
+            }),
             path: self.source.path.clone(),
             text: self.source.text.clone(),
             job_type: info.name,
-            kind: info.kind,
+            kind,
+            runs_program: info.runs_program,
             unique_id: keys.daq_job_unique_id.unwrap_or_else(made),
             verbosity: keys.verbosity,
             use_shm_when_possible: keys.use_shm_when_possible,
             ring_mb: keys.ring_mb,
-            delivery: keys.delivery.unwrap_or(DeliveryMode::of(info.kind)),
+            delivery: keys.delivery.unwrap_or(DeliveryMode::of(kind)),
             wait: keys.wait,
             backend: info.backend.as_ref().map(|backend| backend.key),
             topics_to_subscribe: keys.topics_to_subscribe,
             supervise,
+            process,
             settings,
         })
+    }
+
+    /// The folder in which the file lies.
+    fn folder(&self) -> &Path {
+        self.source.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Keys that have no meaning for a job of this kind or type.
+    fn unfit(&self, keys: &JobKeys, process: &ProcessSetup, info: &TypeInfo, kind: Kind) -> Vec<Diagnostic> {
+        let own = &keys.supervise;
+        let is_program = info.runs_program;
+        let objections = [
+            (
+                "user",
+                own.user.is_some() && !is_program,
+                "only the program of a DAQJobExec can run as another user: all other jobs share memory with the supervisor",
+                "remove it, or run the whole supervisor as that user",
+            ),
+            (
+                "stop_signal",
+                own.stop_signal.is_some() && !is_program,
+                "this job is told to end by a message; only the program of a DAQJobExec gets a signal",
+                "remove it",
+            ),
+            (
+                "replicas",
+                own.replicas.is_some() && kind == Kind::Store,
+                "every copy of a store would get, and write, all messages",
+                "remove it; to spread the work, give each source a store of its own",
+            ),
+            (
+                "schedule",
+                own.schedule.is_some() && kind != Kind::Source,
+                "only a source can come and go: others rely on all other jobs",
+                "remove it",
+            ),
+            (
+                "cpu_affinity",
+                own.cpu_affinity.as_ref().is_some_and(Vec::is_empty),
+                "a job needs a core to run on",
+                "name one, or remove the key",
+            ),
+        ];
+        // `env_file` of all jobs is missed when each of them starts.
+        let is_missing = own.env_file.is_some() && process.env_file.as_ref().is_some_and(|path| !path.is_file());
+        let missing = ("env_file", is_missing, "there is no such file", "it lies relative to the folder of this file");
+        let found = objections.into_iter().chain([missing]).filter(|(_, is_wrong, ..)| *is_wrong);
+        let placed = found.filter_map(|(key, _, message, help)| {
+            let (key, at) = place_of(self.root, &[key])?;
+            Some(self.source.error(at, key.clone(), format!("`{key}`: {message}")).with_help(help))
+        });
+        placed.collect()
     }
 
     /// The keys that every job has, and those of the type.

@@ -16,12 +16,15 @@ mod cycles;
 mod deployment;
 mod diagnostics;
 mod document;
+mod family;
 mod files;
 mod job;
 mod job_type;
 mod limits;
 mod original;
+mod process;
 mod reference;
+mod schedule;
 mod schema;
 mod suggest;
 mod supervise;
@@ -33,11 +36,18 @@ mod walk;
 mod tests;
 
 pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, Refusal, TypeInfo, decode};
-pub use deployment::{Deployment, load, load_for, load_supervisor};
+pub use deployment::{Deployment, load, load_for, load_supervisor, load_with};
 pub use diagnostics::{Diagnostic, Report, Severity};
-pub use job::{DeliveryMode, JobConfig, JobKeys, Wait};
+pub use family::{Overrides, Scaled};
+pub use job::{DeliveryMode, JobConfig, JobKeys, Replica, Wait};
+pub use process::{ProcessSetup, Rlimits, StopSignal};
 pub use reference::{describe, markdown};
-pub use supervise::{Restart, Supervise, SuperviseKeys};
-pub use supervisor::{BusConfig, CncConfig, FederationConfig, SupervisorConfig, Transport, Verbosity};
+pub use schedule::{Next, Schedule};
+pub use supervise::{MemoryLimits, Restart, Supervise, SuperviseKeys};
+pub use supervisor::{
+    BusConfig, CncConfig, DiskConfig, FederationConfig, LogFormat, LogsConfig, MemoryConfig, SupervisorConfig,
+    Transport, Verbosity,
+};
 
+pub(crate) use family::{MOST_COPIES, is_meant};
 pub(crate) use suggest::nearest as closest;

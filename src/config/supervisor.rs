@@ -1,5 +1,7 @@
 //! `supervisor.toml`: the supervisor's own configuration. The comments of the fields are its reference.
 
+use std::path::PathBuf;
+
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +11,7 @@ use super::catalog::{Catalog, decode};
 use super::diagnostics::Diagnostic;
 use super::document::{Source, entry, locate, table_to_json};
 use super::schema::Node;
-use super::supervise::{Supervise, SuperviseKeys};
+use super::supervise::{OF_ONE_JOB, Supervise, SuperviseKeys, wrong_texts};
 use super::syntax::parse;
 use super::walk::Walk;
 use crate::message::SupervisorInfo;
@@ -57,6 +59,19 @@ pub struct SupervisorConfig {
     /// How the supervisor looks after jobs whose own `[supervise]` does not say.
     #[serde(default)]
     pub supervise: SuperviseKeys,
+    /// Where the supervisor keeps what must survive a restart: which jobs the operator has stopped or scaled, and log files.
+    /// Without it: `$XDG_STATE_HOME/enrgdaq/…`, or `~/.local/state/enrgdaq/…`.
+    #[serde(default)]
+    pub state_dir: Option<PathBuf>,
+    /// Log files.
+    #[serde(default)]
+    pub logs: LogsConfig,
+    /// The watch over memory.
+    #[serde(default)]
+    pub memory: MemoryConfig,
+    /// The watch over disks.
+    #[serde(default)]
+    pub disk: DiskConfig,
     /// How messages travel between the jobs.
     #[serde(default)]
     pub bus: BusConfig,
@@ -74,6 +89,80 @@ pub struct SupervisorConfig {
     /// Exchange of messages with other supervisors. Without this table there is none.
     #[serde(default)]
     pub federation: Option<FederationConfig>,
+}
+
+/// Log files: one for each job, with what it said, and `supervisor.log`, with all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    /// The folder, relative to the working directory. Without it: `logs` in `state_dir`.
+    pub dir: Option<PathBuf>,
+    /// A file that has become larger than this, in MiB, is put aside as `NAME.log.1`, and a new one is begun; 0: no files at
+    /// all.
+    pub max_mb: u32,
+    /// Files that were put aside are kept up to this number, the older ones removed.
+    #[schemars(range(max = 1000))]
+    pub keep: u32,
+    /// A file is put aside too when it is so many days old, and removed when it is `keep` times as old; 0: only by size.
+    #[schemars(range(max = 3660))]
+    pub days: u32,
+    /// What stands in a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self { dir: None, max_mb: 10, keep: 5, days: 0, format: LogFormat::Text }
+    }
+}
+
+/// What stands in a line of a log file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Time, level, text.
+    #[default]
+    Text,
+    /// A JSON object with `timestamp`, `level`, `module`, `message`.
+    Json,
+}
+
+/// The watch over memory; the limits of one job are in its `[supervise]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// How often memory is looked at.
+    #[schemars(extend("exclusiveMinimum" = 0, "format" = "seconds"))]
+    pub interval_seconds: f64,
+    /// If all jobs together hold more than this, in MiB, the largest is restarted; 0: no limit.
+    pub total_max_mb: u32,
+    /// If the host has less free memory than this, in MiB, the largest job is restarted; 0: not watched.
+    pub host_free_min_mb: u32,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { interval_seconds: 10.0, total_max_mb: 0, host_free_min_mb: 0 }
+    }
+}
+
+/// The watch over the disks to which data, logs and state are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskConfig {
+    /// How often they are looked at.
+    #[schemars(extend("exclusiveMinimum" = 0, "format" = "seconds"))]
+    pub interval_seconds: f64,
+    /// Less room than this, in MiB, raises an alert, and less than a tenth of it another one; 0: not watched.
+    pub free_min_mb: u32,
+    /// Directories to watch besides the `out_dir` of every store and the supervisor's own.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self { interval_seconds: 10.0, free_min_mb: 1024, paths: Vec::new() }
+    }
 }
 
 /// How messages travel between the jobs of a supervisor.
@@ -165,6 +254,10 @@ impl SupervisorConfig {
             verbosity: Verbosity::default(),
             include: Vec::new(),
             supervise: SuperviseKeys::default(),
+            state_dir: None,
+            logs: LogsConfig::default(),
+            memory: MemoryConfig::default(),
+            disk: DiskConfig::default(),
             bus: BusConfig::default(),
             ring_buffer_size_mb: default_ring_buffer_size_mb(),
             ring_buffer_slot_size_kb: default_ring_buffer_slot_size_kb(),
@@ -217,6 +310,7 @@ pub(super) fn check(source: &Source) -> Checked {
     }
     let config = config.unwrap_or_else(|| what_can_be_used(&table));
     diagnostics.extend(contradictions(source, &parsed.root, &config));
+    diagnostics.extend(of_one_job(source, &parsed.root));
     diagnostics.extend(not_served(source, &parsed.root));
     Checked { config, diagnostics, include_at: include_at(&parsed.root) }
 }
@@ -240,7 +334,17 @@ fn contradictions(source: &Source, root: &DeTable<'_>, config: &SupervisorConfig
         let (key, at) = place_of(root, contradiction.keys)?;
         Some(source.error(at, key, contradiction.message).with_help(contradiction.help))
     });
-    placed.collect()
+    placed.chain(wrong_texts(source, root, &config.supervise)).collect()
+}
+
+/// Keys that belong into a job's file.
+fn of_one_job(source: &Source, root: &DeTable<'_>) -> Vec<Diagnostic> {
+    let found = OF_ONE_JOB.iter().filter_map(|key| place_of(root, &[key]));
+    let refuse = |(key, at): (String, usize)| {
+        let message = format!("`{key}` says something about one job");
+        source.error(at, key, message).with_help("write it into that job's file")
+    };
+    found.map(refuse).collect()
 }
 
 /// The first of some keys of `[supervise]` that a file has.

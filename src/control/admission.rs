@@ -22,11 +22,13 @@ pub(crate) fn admit(order: Order, state: StateName, name: &str) -> Result<Admitt
     use StateName as S;
     let already = || Err(Refusal::Already { name: name.into(), state });
     match (order, state) {
-        (Order::Start, S::Stopped | S::BackingOff | S::Stopping | S::Exited | S::Fatal) => Ok(Admitted::Start),
+        (Order::Start, S::Stopped | S::Waiting | S::BackingOff | S::Stopping | S::Exited | S::Fatal) => {
+            Ok(Admitted::Start)
+        }
         (Order::Start, S::Starting | S::Ready) => already(),
-        (Order::Stop, S::Starting | S::Ready | S::BackingOff | S::Stopping) => Ok(Admitted::Stop),
+        (Order::Stop, S::Waiting | S::Starting | S::Ready | S::BackingOff | S::Stopping) => Ok(Admitted::Stop),
         (Order::Stop, S::Stopped | S::Exited | S::Fatal) => already(),
         (Order::Restart, S::Starting | S::Ready | S::Stopping) => Ok(Admitted::Restart),
-        (Order::Restart, S::Stopped | S::BackingOff | S::Exited | S::Fatal) => Ok(Admitted::Start),
+        (Order::Restart, S::Stopped | S::Waiting | S::BackingOff | S::Exited | S::Fatal) => Ok(Admitted::Start),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::changes::Changes;
 use super::command::{Command, Reply};
 use super::local::socket_path;
 use super::status::Status;
@@ -87,7 +88,10 @@ impl Client {
         match command {
             // Read as what it must be, so that an answer that does not fit says where.
             Command::Status => serde_json::from_value::<Status>(answer).map(|status| Reply::Status(Box::new(status))),
-            Command::Job { .. } | Command::Logs { .. } => serde_json::from_value(answer),
+            Command::Plan | Command::Reload | Command::Add { .. } | Command::Remove { .. } | Command::Scale { .. } => {
+                serde_json::from_value::<Changes>(answer).map(Reply::Changes)
+            }
+            Command::Job { .. } | Command::Signal { .. } | Command::Logs { .. } => serde_json::from_value(answer),
         }
         .map_err(ClientError::Answer)
     }
@@ -99,7 +103,9 @@ impl Client {
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.call(&Command::Status)? {
             Reply::Status(status) => Ok(*status),
-            Reply::Logs { .. } | Reply::Job { .. } => Err(ClientError::Refused("an answer to another question".into())),
+            Reply::Logs { .. } | Reply::Job { .. } | Reply::Changes(_) => {
+                Err(ClientError::Refused("an answer to another question".into()))
+            }
         }
     }
 

@@ -1,11 +1,15 @@
 //! What can be asked of a supervisor, and what it answers.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use super::changes::Changes;
+use super::logs::{LogQuery, LoggedLine};
+use super::signal::SignalNumber;
 use super::status::{StateName, Status};
-use crate::job::LogLine;
 
 /// A command, whichever way it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +23,40 @@ pub enum Command {
         /// What.
         order: Order,
     },
-    /// The newest lines of a job's log.
+    /// Lines of a log.
     Logs {
+        /// Of which job; `supervisor`: what the supervisor itself says; `None`: of all, and of the supervisor.
+        name: Option<String>,
+        /// Which lines.
+        query: LogQuery,
+    },
+    /// What [`Reload`](Self::Reload) would do.
+    Plan,
+    /// Brings what runs in line with the files; only jobs that have changed are touched.
+    Reload,
+    /// Runs the job of a file too, also after a restart of the supervisor.
+    Add {
+        /// The file; a path from the root.
+        path: PathBuf,
+    },
+    /// Ends a job for good, also after a restart of the supervisor, until it is added again.
+    Remove {
+        /// The name of its file, or its own.
+        name: String,
+    },
+    /// Runs so many copies of a job.
+    Scale {
+        /// The name of its file.
+        name: String,
+        /// How many.
+        copies: u16,
+    },
+    /// Sends a signal to a job's process, or to the program that it runs.
+    Signal {
         /// Its name.
         name: String,
-        /// How many at the most.
-        lines: usize,
+        /// Which.
+        signal: SignalNumber,
     },
 }
 
@@ -48,11 +80,19 @@ pub enum Reply {
     /// To [`Command::Logs`].
     Logs {
         /// Oldest first.
-        lines: Vec<LogLine>,
+        lines: Vec<LoggedLine>,
         /// Lines that there were before these.
         older: u64,
+        /// The number to go on after.
+        next: u64,
+        /// Lines that were asked for, as far as can be told, and are no longer in memory.
+        forgotten: u64,
+        /// The file in which these are, unless they were dropped.
+        file: Option<PathBuf>,
     },
-    /// To [`Command::Job`]: what state it is in now.
+    /// To [`Command::Plan`], [`Command::Reload`], [`Command::Add`], [`Command::Remove`], [`Command::Scale`].
+    Changes(Changes),
+    /// To [`Command::Job`] and [`Command::Signal`]: what state it is in now.
     Job {
         /// Its name.
         name: String,
@@ -92,6 +132,26 @@ pub enum Refusal {
         /// Its state.
         state: StateName,
     },
+    /// The files cannot be used; nothing has changed.
+    #[error("{report}\nnothing has changed")]
+    BadConfig {
+        /// All that is wrong with them.
+        report: String,
+    },
+    /// The job's file does not say how many copies there are.
+    #[error("`{name}` has no copies: write `replicas = 1` into `[supervise]` of its file and `enrgdaq reload`")]
+    NoCopies {
+        /// Its name.
+        name: String,
+    },
+    /// The job has no process.
+    #[error("`{name}` has no process: it is {}", state_text(*.state))]
+    NoProcess {
+        /// Its name.
+        name: String,
+        /// Its state.
+        state: StateName,
+    },
     /// The supervisor is about to end.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -114,6 +174,7 @@ fn suggestion(similar: Option<&str>) -> String {
 fn state_text(state: StateName) -> &'static str {
     match state {
         StateName::Stopped => "stopped",
+        StateName::Waiting => "waiting",
         StateName::Starting => "starting",
         StateName::Ready => "running",
         StateName::BackingOff => "waiting to be started again",

@@ -6,15 +6,22 @@
 //! a command may do in which state stands in one exhaustive table.
 
 mod admission;
+mod changes;
 mod client;
 mod command;
 pub(crate) mod local;
+mod logs;
+mod signal;
 mod status;
 mod wire;
 
 pub(crate) use admission::{Admitted, admit};
+pub use changes::{Change, Changes, JobChange};
 pub use client::{Client, ClientError};
 pub use command::{Command, Order, Refusal, Reply};
 pub(crate) use command::{Desk, Inquiry};
+pub(crate) use logs::DEFAULT_LINES;
+pub use logs::{LogCounts, LogQuery, LoggedLine, parse_since};
+pub use signal::SignalNumber;
 pub use status::{Edge, JobStatus, RegionStatus, StateName, Status, SupervisorStatus};
 pub use wire::{Call, WireError, parse_line};

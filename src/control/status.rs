@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logs::LogCounts;
 use crate::message::{Alert, JobStats, SupervisorInfo};
 
 /// Everything.
@@ -42,6 +43,8 @@ pub struct SupervisorStatus {
     pub outside_full: u64,
     /// Lines of the log that the terminal or pipe did not take.
     pub log_lines_dropped: u64,
+    /// What became of the supervisor's own lines.
+    pub log: LogCounts,
 }
 
 /// One job.
@@ -69,6 +72,8 @@ pub struct JobStatus {
     pub restarts: u64,
     /// The shared memory that it publishes into.
     pub region: Option<RegionStatus>,
+    /// What became of what it said.
+    pub log: LogCounts,
     /// How its last process ended.
     pub last_end: Option<String>,
     /// Its figures; of this start.
@@ -81,6 +86,8 @@ pub struct JobStatus {
 pub enum StateName {
     /// Not running, and not to be started by itself.
     Stopped,
+    /// To start by itself as soon as nothing holds it back: another job, a lock, its schedule.
+    Waiting,
     /// Not ready yet.
     Starting,
     /// Working.
@@ -106,7 +113,8 @@ pub struct RegionStatus {
     pub places: u64,
     /// Records in it.
     pub records: u64,
-    /// Share of the last second in which the writer waited for room: its dead time.
+    /// Share of the last second, or of the last seconds where there are more than 20 jobs, in which the writer waited for room:
+    /// its dead time.
     pub dead_time_percent: f64,
     /// All its waiting for room, in seconds, over all its starts.
     pub dead_time_s: f64,

@@ -9,15 +9,19 @@
 //!
 //! A client's ids are even, so that both sides may call. A line that is not JSON ends its connection; one without `id`,
 //! and one with `id` but without `do` (a late answer), is passed over. Operations: `status`, `start`, `stop` and
-//! `restart` with `name`, `logs` with `name` and perhaps `lines` (100).
+//! `restart` with `name`; `logs`, perhaps with `name` (else of all), `lines` (100), `since` (`"10m"`, or a time as in ISO 8601)
+//! and `after` (the `next` of an earlier answer); `plan`, `reload`, `add` with `path`, `rm` with `name`, `scale` with `name`
+//! and `copies`, `signal` with `name` and `signal`.
 
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::command::{Command, Order, Refusal, Reply};
+use super::logs::{DEFAULT_LINES, LogQuery, parse_since};
+use crate::config::MOST_COPIES;
 
-/// Lines of `logs` where a call does not say.
-const DEFAULT_LINES: u64 = 100;
+/// What can be asked.
+const OPERATIONS: &str = "status, start, stop, restart, logs, plan, reload, add, rm, scale, signal";
 
 /// A call: whose answer carries which id.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,23 +64,52 @@ pub fn parse_line(line: &[u8]) -> Result<Call, WireError> {
         Some("start") => Command::Job { name: name(&object).map_err(bad)?, order: Order::Start },
         Some("stop") => Command::Job { name: name(&object).map_err(bad)?, order: Order::Stop },
         Some("restart") => Command::Job { name: name(&object).map_err(bad)?, order: Order::Restart },
-        Some("logs") => Command::Logs { name: name(&object).map_err(bad)?, lines: lines(&object).map_err(bad)? },
-        _ => return Err(bad(format!("unknown operation {operation}: there are status, start, stop, restart, logs"))),
+        Some("logs") => logs(&object).map_err(bad)?,
+        Some("plan") => Command::Plan,
+        Some("reload") => Command::Reload,
+        Some("add") => Command::Add { path: text(&object, "path").map_err(bad)?.into() },
+        Some("rm") => Command::Remove { name: name(&object).map_err(bad)? },
+        Some("scale") => Command::Scale { name: name(&object).map_err(bad)?, copies: copies(&object).map_err(bad)? },
+        Some("signal") => {
+            let signal = text(&object, "signal").and_then(|name| name.parse());
+            Command::Signal { name: name(&object).map_err(bad)?, signal: signal.map_err(bad)? }
+        }
+        _ => return Err(bad(format!("unknown operation {operation}: there are {OPERATIONS}"))),
     };
     Ok(Call { id: id.clone(), command })
 }
 
 fn name(object: &Map<String, Value>) -> Result<String, String> {
-    match object.get("name") {
-        Some(Value::String(name)) => Ok(name.clone()),
-        Some(other) => Err(format!("'name' must be a string, not {other}")),
-        None => Err("Missing 'name' parameter".into()),
+    text(object, "name")
+}
+
+fn text(object: &Map<String, Value>, key: &str) -> Result<String, String> {
+    match object.get(key) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(other) => Err(format!("'{key}' must be a string, not {other}")),
+        None => Err(format!("Missing '{key}' parameter")),
     }
 }
 
-fn lines(object: &Map<String, Value>) -> Result<usize, String> {
-    let value = object.get("lines").map_or(Some(DEFAULT_LINES), Value::as_u64);
-    value.and_then(|lines| usize::try_from(lines).ok()).ok_or_else(|| "'lines' must be a whole number".into())
+fn copies(object: &Map<String, Value>) -> Result<u16, String> {
+    let copies = object.get("copies").and_then(Value::as_u64).and_then(|copies| u16::try_from(copies).ok());
+    let copies = copies.filter(|copies| (1..=MOST_COPIES).contains(copies));
+    copies.ok_or_else(|| format!("'copies' must be a whole number from 1 to {MOST_COPIES}"))
+}
+
+fn logs(object: &Map<String, Value>) -> Result<Command, String> {
+    let given = |key: &str| object.get(key).filter(|value| !value.is_null());
+    let number = |key: &str| {
+        let number = given(key).map(|value| value.as_u64().ok_or_else(|| format!("'{key}' must be a whole number")));
+        number.transpose()
+    };
+    let name = given("name").map(|_| name(object)).transpose()?;
+    let lines = number("lines")?.map_or(DEFAULT_LINES, |lines| usize::try_from(lines).unwrap_or(usize::MAX));
+    let since = given("since").map(|since| match since {
+        Value::String(text) => parse_since(text),
+        other => Err(format!("'since' must be a string, not {other}")),
+    });
+    Ok(Command::Logs { name, query: LogQuery { lines, since: since.transpose()?, after: number("after")? } })
 }
 
 /// A call as a line, with its end.
@@ -86,7 +119,16 @@ pub(super) fn call_line(id: u64, command: &Command) -> String {
         Command::Job { name, order: Order::Start } => json!({"do": "start", "name": name}),
         Command::Job { name, order: Order::Stop } => json!({"do": "stop", "name": name}),
         Command::Job { name, order: Order::Restart } => json!({"do": "restart", "name": name}),
-        Command::Logs { name, lines } => json!({"do": "logs", "name": name, "lines": lines}),
+        Command::Logs { name, query: LogQuery { lines, since, after } } => {
+            let since = since.and_then(|since| jiff::Timestamp::from_millisecond(since).ok()).map(|at| at.to_string());
+            json!({"do": "logs", "name": name, "lines": lines, "since": since, "after": after})
+        }
+        Command::Plan => json!({"do": "plan"}),
+        Command::Reload => json!({"do": "reload"}),
+        Command::Add { path } => json!({"do": "add", "path": path}),
+        Command::Remove { name } => json!({"do": "rm", "name": name}),
+        Command::Scale { name, copies } => json!({"do": "scale", "name": name, "copies": copies}),
+        Command::Signal { name, signal } => json!({"do": "signal", "name": name, "signal": signal.to_string()}),
     };
     call["id"] = id.into();
     format!("{call}\n")
@@ -115,6 +157,9 @@ fn class(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::NoSuchJob { .. } => "NoSuchJob",
         Refusal::Already { .. } => "Already",
+        Refusal::BadConfig { .. } => "BadConfig",
+        Refusal::NoCopies { .. } => "NoCopies",
+        Refusal::NoProcess { .. } => "NoProcess",
         Refusal::Stopping => "Stopping",
         Refusal::Failed { .. } => "Failed",
     }
@@ -129,8 +174,20 @@ mod tests {
     #[test]
     fn a_command_comes_back_from_its_line() {
         let job = |order| Command::Job { name: "hv \"1\"".into(), order };
-        let logs = Command::Logs { name: "csv".into(), lines: 7 };
-        for command in [Command::Status, job(Order::Start), job(Order::Stop), job(Order::Restart), logs] {
+        let all = Command::Logs { name: None, query: LogQuery::default() };
+        let query = LogQuery { lines: 7, since: Some(1_790_000_000_123), after: Some(8) };
+        let logs = Command::Logs { name: Some("csv".into()), query };
+        let name = || "hv \"1\"".to_owned();
+        let changes = [
+            Command::Plan,
+            Command::Reload,
+            Command::Add { path: "/a b/c.toml".into() },
+            Command::Remove { name: name() },
+            Command::Scale { name: name(), copies: 3 },
+            Command::Signal { name: name(), signal: "USR1".parse().unwrap() },
+        ];
+        let orders = [Command::Status, job(Order::Start), job(Order::Stop), job(Order::Restart), all, logs];
+        for command in orders.into_iter().chain(changes) {
             let line = call_line(2, &command);
 
             assert_eq!(parse_line(line.trim_end().as_bytes()), Ok(Call { id: 2.into(), command }));
@@ -148,6 +205,8 @@ mod tests {
             (r#"{"id":8,"do":"stop"}"#, bad("Missing 'name' parameter")),
             (r#"{"id":8,"do":"stop","name":3}"#, bad("'name' must be a string, not 3")),
             (r#"{"id":8,"do":"logs","name":"a","lines":-1}"#, bad("'lines' must be a whole number")),
+            (r#"{"id":8,"do":"scale","name":"a","copies":0}"#, bad("'copies' must be a whole number from 1 to 100")),
+            (r#"{"id":8,"do":"logs","since":5}"#, bad("'since' must be a string, not 5")),
         ];
         for (line, expected) in table {
             assert_eq!(parse_line(line.as_bytes()), Err(expected), "{line}");

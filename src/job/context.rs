@@ -6,6 +6,7 @@
 //! has heard of every subscription that stood before. So the first message of a source finds the stores that were ready
 //! before it. Subscriptions travel against the stream: a reader that holds up the data holds up no handshake.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use super::stop::StopBell;
 use super::tally::Tally;
 use super::types::JobError;
 use crate::bus::{self, Contexts, Deadline, Subscriber};
-use crate::message::{Body, Heartbeat, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Severity, Topic};
+use crate::message::{Body, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Severity, Topic};
 use crate::os::Wake;
 
 /// How often the publisher is asked whether it has heard.
@@ -76,8 +77,7 @@ impl Context {
             .try_for_each(|topic| subscriber.subscribe(&topic))?;
         confirm(&bus, &mut subscriber, &planes, &Topic::probe(&spec.instance_id, "inbox"), stop.bell())?;
         let (tally, latencies) = (Arc::new(tally), Arc::new(Latencies::new()));
-        let has_outsiders = spec.ring.as_ref().is_some_and(|place| place.has_outsiders);
-        let outlet = Outlet::new(bus, writer, has_outsiders, (tally.clone(), origin, stop.clone()));
+        let outlet = Outlet::new(bus, writer, (tally.clone(), origin, stop.clone()));
         let publisher = Publisher::new(outlet, backends);
         let inbox = Inbox::new((subscriber, topics.clone()), reader, (tally.clone(), latencies.clone()), stop.clone())?;
         let inner = Inner {
@@ -140,6 +140,21 @@ impl Context {
         self.sleep(then.saturating_duration_since(Instant::now()))
     }
 
+    /// For a poll of one's own: readable as soon as the job is to end, and then for ever.
+    pub fn stop_fd(&self) -> BorrowedFd<'_> {
+        self.0.stop.bell().as_fd()
+    }
+
+    /// `stop_timeout_seconds`: how long the job may take to end before it gets SIGTERM; after as long again, SIGKILL.
+    pub fn stop_timeout(&self) -> Duration {
+        self.0.spec.stop_timeout
+    }
+
+    /// `watchdog_timeout_seconds`: how long the job may go without [`alive`](Self::alive); `None`: for ever.
+    pub fn watchdog_timeout(&self) -> Option<Duration> {
+        self.0.spec.watchdog_timeout
+    }
+
     /// Something was done: feeds the watchdog of jobs that have `watchdog_timeout_seconds`.
     pub fn alive(&self) {
         self.0.progress.fetch_add(1, Ordering::Relaxed);
@@ -182,12 +197,11 @@ impl Context {
         })
     }
 
-    pub(super) fn heartbeat(&self, next: Duration) -> Result<(), JobError> {
-        let next_in_ms = u64::try_from(next.as_millis()).unwrap_or(u64::MAX);
+    /// Tells the supervisor that the job is there: by the page that they share, which costs nobody a message.
+    pub(super) fn heartbeat(&self) {
         // An idle publisher would never read who subscribes; asking reads it.
         self.bus().has_readers(Plane::Data, &Topic::broadcast(self.supervisor_id()));
-        let progress = self.0.progress.load(Ordering::Relaxed);
-        self.report(&Heartbeat { next_in_ms, progress, is_ready: self.0.is_ready.load(Ordering::Relaxed) })
+        self.tally().beat(self.0.progress.load(Ordering::Relaxed), self.0.is_ready.load(Ordering::Relaxed));
     }
 
     /// To the supervisor, past the tally: it counts what the job does, not what the SDK says.

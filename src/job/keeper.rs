@@ -10,7 +10,7 @@ use crate::bus::{BusError, Contexts, Subscriber};
 use crate::message::{Plane, StatsReport, Stop, Topic};
 use crate::os::Wake;
 
-/// Heartbeat and statistics come this often.
+/// The heartbeat comes this often, and statistics if there is news.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until told to end.
@@ -71,11 +71,13 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
     beat(cx, &mut reporter);
 }
 
+/// Beats, and reports what is new.
 fn beat(cx: &Context, reporter: &mut Reporter) {
-    let stats = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused, cx.figures());
-    let sent =
-        cx.heartbeat(EVERY).and_then(|()| cx.send_uncounted(&Topic::stats(cx.supervisor_id()), &StatsReport { stats }));
-    if let Err(error) = sent {
-        tracing::debug!(error = &error as &dyn std::error::Error, "a heartbeat could not be sent");
+    cx.heartbeat();
+    let Some(stats) = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused, cx.figures()) else {
+        return;
+    };
+    if let Err(error) = cx.send_uncounted(&Topic::stats(cx.supervisor_id()), &StatsReport { stats }) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "a report could not be sent");
     }
 }

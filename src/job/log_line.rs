@@ -17,7 +17,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::os::iso_now;
 
-const MARK: char = '\u{1e}';
+/// Begins a record.
+pub(crate) const MARK: char = '\u{1e}';
 
 /// One record of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

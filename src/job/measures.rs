@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -72,27 +72,32 @@ impl Figures {
     }
 }
 
+/// Without news a report comes this often.
+const REPORT_AT_LEAST: Duration = Duration::from_secs(5);
+
 /// Makes the reports.
 #[derive(Debug)]
 pub(super) struct Reporter {
     last: JobStats,
+    /// What was reported, and when.
+    told: Option<(JobStats, Instant)>,
     usage: Usage,
     at: Instant,
 }
 
 impl Reporter {
     pub(super) fn new() -> Self {
-        Self { last: JobStats::default(), usage: usage(), at: Instant::now() }
+        Self { last: JobStats::default(), told: None, usage: usage(), at: Instant::now() }
     }
 
-    /// The figures of now.
+    /// The figures of now, if they are news: a hundred idle jobs are to cost nobody anything.
     pub(super) fn report(
         &mut self,
         tally: &Tally,
         latencies: &Latencies,
         frames_refused: u64,
         figures: &Figures,
-    ) -> JobStats {
+    ) -> Option<JobStats> {
         let counts = tally.read();
         let sum_sets = |of: fn(&SetTally) -> u64| counts.sets.iter().map(of).fold(0, u64::saturating_add);
         // What went to outsiders as a copy is counted where it rode the ring.
@@ -120,7 +125,12 @@ impl Reporter {
             figures: figures.read(),
             ..JobStats::default()
         };
-        self.last.clone()
+        let is_news =
+            self.told.as_ref().is_none_or(|(told, at)| at.elapsed() >= REPORT_AT_LEAST || differ(told, &self.last));
+        is_news.then(|| {
+            self.told = Some((self.last.clone(), Instant::now()));
+            self.last.clone()
+        })
     }
 
     fn resources(&mut self) -> ResourceStats {
@@ -134,6 +144,14 @@ impl Reporter {
     }
 }
 
+/// Whether figures are other than before; the processor and memory that an idle process uses flicker.
+fn differ(told: &JobStats, now: &JobStats) -> bool {
+    let flickers = |before: f64, after: f64, by: f64| (before - after).abs() <= by;
+    let (a, b) = (told.resource_stats, now.resource_stats);
+    let is_quiet = flickers(a.cpu_percent, b.cpu_percent, 1.0) && flickers(a.rss_mb, b.rss_mb, 1.0);
+    !is_quiet || *told != JobStats { resource_stats: a, ..now.clone() }
+}
+
 /// The count, and when it rose.
 fn rise(last: &Count, count: u64) -> Count {
     match count == last.count {
@@ -145,6 +163,16 @@ fn rise(last: &Count, count: u64) -> Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_flickers_is_no_news_and_what_rises_is() {
+        let told = JobStats { resource_stats: ResourceStats { cpu_percent: 0.2, rss_mb: 11.0 }, ..JobStats::default() };
+        let quiet = JobStats { resource_stats: ResourceStats { cpu_percent: 0.9, rss_mb: 11.5 }, ..told.clone() };
+        let busy = JobStats { resource_stats: ResourceStats { cpu_percent: 5.0, rss_mb: 11.0 }, ..told.clone() };
+        let more = JobStats { message_in_bytes: 1, ..told.clone() };
+
+        assert_eq!([quiet, busy, more].map(|now| differ(&told, &now)), [false, true, true]);
+    }
 
     #[test]
     fn latencies_are_in_milliseconds() {

@@ -52,8 +52,10 @@ mod measures;
 mod outlet;
 mod packs;
 mod process;
+mod program;
 mod publisher;
 mod seats;
+mod setup;
 mod spec;
 mod stop;
 mod stream;
@@ -65,16 +67,19 @@ pub use context::Context;
 pub use delivery::Delivery;
 pub use inbox::Inbox;
 pub use log_line::LogLine;
+pub(crate) use log_line::MARK;
+pub use program::{Launch, News, Notifications, Program, ProgramEnd, ProgramError};
 pub use publisher::{Publisher, StoreError};
 pub use stream::Stream;
 pub use table::{Table, TableError};
 pub use types::{Job, JobError, JobType, JobTypes};
 
 pub(crate) use process::{EXIT_CONFIG, run as run_process};
+pub(crate) use program::run_shim;
 pub(crate) use spec::{JobSpec, RingPlace};
+pub(crate) use tally::{Beat, Tally, TallySnapshot};
 #[cfg(test)]
 pub(crate) use tally::{SetTally, SourceTally};
-pub(crate) use tally::{Tally, TallySnapshot};
 
 pub use crate::bus::{BusError, Deadline, PublishError};
 pub use crate::config::{Backend, Kind, Refusal};

@@ -33,8 +33,6 @@ const ALIGNMENT: usize = enrgdaq_ring::ALIGNMENT;
 pub(super) struct Outlet {
     bus: bus::Publisher,
     ring: Option<Mutex<RingSide>>,
-    /// Some job reads these topics without reading the ring.
-    has_outsiders: bool,
     tally: Arc<Tally>,
     origin: Origin,
     stop: StopBell,
@@ -79,11 +77,10 @@ impl Outlet {
     pub(super) fn new(
         bus: bus::Publisher,
         writer: Option<Writer>,
-        has_outsiders: bool,
         (tally, origin, stop): (Arc<Tally>, Origin, StopBell),
     ) -> Self {
         let ring = writer.map(|writer| Mutex::new(RingSide { writer, is_told_of_large: false }));
-        Self { bus, ring, has_outsiders, tally, origin, stop, never: enrgdaq_ring::Stop::new() }
+        Self { bus, ring, tally, origin, stop, never: enrgdaq_ring::Stop::new() }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -214,7 +211,7 @@ impl Outlet {
             Err(refusal) => refusal,
         };
         match refusal {
-            ClaimError::Unrouted if self.has_outsiders => Ok(Way::Outsiders(fill)),
+            ClaimError::Unrouted if self.tally.has_outsiders() => Ok(Way::Outsiders(fill)),
             ClaimError::Unrouted => {
                 self.tally.unrouted_in_ring();
                 Ok(Way::Nowhere)
@@ -255,7 +252,7 @@ impl Outlet {
         let id = MessageId { epoch: claim.epoch(), seq: claim.seq() };
         let (envelope, payload) = claim.parts_mut();
         letter.prepared.write(envelope, id, now_ns(), &infos);
-        let outsiders = self.has_outsiders;
+        let outsiders = self.tally.has_outsiders();
         let bytes = if outsiders { payload.to_vec() } else { Vec::new() };
         self.tally.committed((envelope.len() + payload.len()) as u64);
         claim.commit();

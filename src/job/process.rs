@@ -1,13 +1,15 @@
 //! The life of a job's process, from exec to exit status.
 //!
 //! ```text
-//! spec from descriptor 0 → die with the supervisor → log → bus, handshake → Job::new → ready → Job::run → drain → exit
+//! spec from descriptor 0 → die with the supervisor → control group, limits → log → locks → bus, handshake → Job::new → ready → Job::run → drain → exit
 //!                                                                                     stop: message, SIGTERM
 //! exit status   0 ended as it should · 1 failed, may be tried again · 78 only another configuration helps
+//!               all else: that of the program which the job ran
 //! ```
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,6 +20,7 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use super::context::{Context, Parts};
 use super::keeper::Keeper;
 use super::log_line::MarkedLines;
+use super::setup::{Setup, set_up};
 use super::spec::{JobSpec, SpecError};
 use super::stop::StopBell;
 use super::tally::Tally;
@@ -64,9 +67,16 @@ pub(crate) fn run(types: &JobTypes) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let parent = spec.supervisor_pid;
+    // The limits of a program are for the process in which it is started.
+    let runs_program = types.get(&spec.job_type).is_some_and(|job_type| job_type.runs_program);
+    let setup = set_up(&spec, !runs_program);
     let guard = log_to_supervisor(&spec);
-    let status = match live(types, spec, tally) {
+    let status = match told(setup).and_then(|()| live(types, spec, tally)) {
         Ok(()) | Err(JobError::Stopping) => ExitCode::SUCCESS,
+        Err(JobError::Exit { code, why }) => {
+            tracing::warn!("{why}");
+            ExitCode::from(code)
+        }
         Err(error) => {
             tracing::error!("{}", crate::error_chain(&error));
             match error {
@@ -81,6 +91,14 @@ pub(crate) fn run(types: &JobTypes) -> ExitCode {
         kill_own_group();
     }
     status
+}
+
+/// Says what could not be set up, now that there is a log.
+fn told(setup: Setup) -> Result<(), JobError> {
+    if let Some(error) = setup.outside {
+        tracing::warn!("the job runs without a control group, which cannot be entered: {error}");
+    }
+    setup.result.map_err(|error| JobError::Config(crate::error_chain(&error)))
 }
 
 /// Whether the supervisor is gone. SIGTERM may be its last sign of life: the kernel sends it while the supervisor is still
@@ -130,6 +148,7 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     hear_signals(stop.clone(), spec.supervisor_pid)
         .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
     let _lock = be_the_only_one(&spec, &stop)?;
+    let _exclusive = be_exclusive(&spec, &stop)?;
     let settings = spec.settings.clone();
     let contexts = Contexts::new();
     let parts = Parts { spec, tally, stop: stop.clone(), backends: types.backends() };
@@ -204,19 +223,38 @@ fn drop_aside(context: zmq::Context) {
 /// Waits until no other process is this job. After the death of a supervisor its jobs live on for some seconds, or, if
 /// they are stopped, until somebody lets them go on; two of them would write into the same files.
 fn be_the_only_one(spec: &JobSpec, stop: &StopBell) -> Result<FileLock, JobError> {
+    let tell = |holder: &str| {
+        tracing::warn!("an earlier process of this job is still there ({holder}): waiting until it is gone");
+    };
+    wait_for_lock(&spec.lock, stop, FileLock::take, tell)
+}
+
+/// Waits until no other job has the same word as `exclusive`. What the job starts holds the lock with it.
+fn be_exclusive(spec: &JobSpec, stop: &StopBell) -> Result<Option<FileLock>, JobError> {
+    let Some(path) = &spec.exclusive else { return Ok(None) };
+    let who = format!("{} of {}", spec.name, spec.supervisor.supervisor_id);
+    let tell = |holder: &str| {
+        tracing::warn!("what is `exclusive` to this job is held by {holder}: waiting until it is free");
+    };
+    wait_for_lock(path, stop, |path| FileLock::take_for_descendants(path, &who), tell).map(Some)
+}
+
+fn wait_for_lock(
+    path: &Path,
+    stop: &StopBell,
+    take: impl Fn(&Path) -> Result<FileLock, TakeError>,
+    tell: impl Fn(&str),
+) -> Result<FileLock, JobError> {
     let mut is_told = false;
     loop {
-        match FileLock::take(&spec.lock) {
+        match take(path) {
             Ok(lock) => return Ok(lock),
             Err(TakeError::System(error)) => {
-                return Err(JobError::failed(format!("cannot lock {}", spec.lock.display()), error));
+                return Err(JobError::failed(format!("cannot lock {}", path.display()), error));
             }
             Err(TakeError::Held(holder)) => {
-                if !is_told {
-                    is_told = true;
-                    tracing::warn!(
-                        "an earlier process of this job is still there ({holder}): waiting until it is gone"
-                    );
+                if !std::mem::replace(&mut is_told, true) {
+                    tell(&holder);
                 }
                 if stop.bell().wait(LOCK_POLL) {
                     return Err(JobError::Stopping);

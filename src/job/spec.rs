@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use thiserror::Error;
 
 use super::tally::TALLY_BYTES;
 use crate::bus::Endpoints;
-use crate::config::{Verbosity, Wait};
+use crate::config::{ProcessSetup, Verbosity, Wait};
 use crate::message::SupervisorInfo;
 use crate::os::memory_file;
 
@@ -44,6 +45,18 @@ pub(crate) struct JobSpec {
     pub(crate) ring: Option<RingPlace>,
     /// How it waits.
     pub(crate) wait: Wait,
+    /// What its process is given: what the supervisor could not give it before it began.
+    pub(crate) process: ProcessSetup,
+    /// A lock file that no other job may hold while this one runs.
+    pub(crate) exclusive: Option<PathBuf>,
+    /// The control group into which the process puts itself first.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// More memory than this the control group is not to have, in bytes.
+    pub(crate) memory_max: Option<u64>,
+    /// From the stop message to SIGTERM.
+    pub(crate) stop_timeout: Duration,
+    /// Longest time without progress.
+    pub(crate) watchdog_timeout: Option<Duration>,
     /// Its own keys.
     pub(crate) settings: serde_json::Value,
     /// Its configuration, as TOML text.
@@ -59,8 +72,6 @@ pub(crate) struct RingPlace {
     pub(crate) writes: bool,
     /// It is subscribed.
     pub(crate) reads: bool,
-    /// Some job of this supervisor has no place as a reader: it needs copies over the bus.
-    pub(crate) has_outsiders: bool,
 }
 
 impl RingPlace {

@@ -1,14 +1,18 @@
 //! A stream: many messages to the same stores with the same tag, prepared once and filled where they are to lie.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use arrow_array::RecordBatch;
 use parking_lot::Mutex;
 
 use super::outlet::{Line, Manner, Outlet};
 use super::packs::{Flusher, Pack};
 use super::publisher::StoreError;
 use crate::bus::{Deadline, PublishError};
-use crate::message::{Columns, Frame, Message, PayloadKind, StoreConfig, StoreRaw, StoreTable, TableShape, Topic};
+use crate::message::{
+    Columns, Frame, Message, PayloadKind, StoreConfig, StoreRaw, StoreTable, TableShape, Topic, encode_table,
+};
 
 /// Messages to the same stores. What is published is committed when the call has returned: from then on it outlives this
 /// process. All calls wait while the readers have no room, until the job is to stop; then they fail with
@@ -39,6 +43,14 @@ pub struct Stream {
     raw: Line,
     table: Option<TableLine>,
     pack: Option<Arc<Mutex<Pack>>>,
+    last_words: Option<LastWords>,
+}
+
+/// How long messages that must not be lost wait for room once the job is to stop.
+#[derive(Debug)]
+struct LastWords {
+    within: Duration,
+    until: Option<Instant>,
 }
 
 /// Tables of one shape and length.
@@ -60,7 +72,7 @@ impl Stream {
         let mut model = Message::of(&StoreRaw {})?.for_stores(stores);
         model.tag = tag.map(str::to_owned);
         let raw = outlet.line(topics.clone(), model.clone(), PayloadKind::Raw)?;
-        Ok(Self { outlet, flusher, topics, model, over_bus: false, raw, table: None, pack: None })
+        Ok(Self { outlet, flusher, topics, model, over_bus: false, raw, table: None, pack: None, last_words: None })
     }
 
     /// With everything over the bus, as for jobs without a place in the ring: for comparisons.
@@ -68,6 +80,48 @@ impl Stream {
     pub fn over_bus(mut self) -> Self {
         self.over_bus = true;
         self
+    }
+
+    /// With so much time for [`whole`](Self::whole) and [`whole_table`](Self::whole_table), counted from the first of them
+    /// once the job is to stop: for what was read from somewhere and is nowhere else.
+    #[must_use]
+    pub fn with_last_words(mut self, within: Duration) -> Self {
+        self.last_words = Some(LastWords { within, until: None });
+        self
+    }
+
+    /// Sends these bytes, also when the job is to stop already, if [`with_last_words`](Self::with_last_words) gives it time.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was sent then, and with last words it counts as dropped.
+    pub fn whole(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let last_words = self.time_left();
+        send_whole(&self.outlet, &self.raw, self.over_bus, bytes, last_words)?;
+        Ok(())
+    }
+
+    /// Sends this table, of any columns, as [`whole`](Self::whole) sends bytes.
+    ///
+    /// # Errors
+    /// As [`whole`](Self::whole), and for what cannot be encoded.
+    pub fn whole_table(&mut self, table: &RecordBatch) -> Result<(), StoreError> {
+        let rows = table.num_rows() as u64;
+        let message = Message::of(&StoreTable { rows }).map_err(PublishError::Encode)?.like(&self.model);
+        let line =
+            self.outlet.line(self.topics.clone(), message, PayloadKind::ArrowIpc).map_err(PublishError::Encode)?;
+        let last_words = self.time_left();
+        send_whole(&self.outlet, &line, self.over_bus, &encode_table(table)?.bytes, last_words)?;
+        Ok(())
+    }
+
+    /// What is left of the time for last words; `None` without.
+    fn time_left(&mut self) -> Option<Duration> {
+        let LastWords { within, until } = self.last_words.as_mut()?;
+        if !self.outlet.is_stopping() {
+            return Some(*within);
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + *within);
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Sends bytes. `fill` is handed room for `len` of them, 64-byte aligned, whose old contents mean nothing, and gives how
@@ -148,6 +202,29 @@ impl Stream {
         let pack = Arc::new(Mutex::new(pack));
         self.flusher.watch(&pack);
         pack
+    }
+}
+
+/// Sends bytes that lie here: as soon as there is room, and, once the job is to stop, within the time for last words.
+fn send_whole(
+    outlet: &Outlet,
+    line: &Line,
+    over_bus: bool,
+    bytes: &[u8],
+    last_words: Option<Duration>,
+) -> Result<(), PublishError> {
+    let send = |manner| {
+        outlet.send(line, bytes.len(), manner, |room| {
+            room.copy_from_slice(bytes);
+            Some(bytes.len())
+        })
+    };
+    let manner = Manner { deadline: Deadline::Stop, over_bus, despite_stop: false, is_kept: last_words.is_some() };
+    match (send(manner), last_words) {
+        (Err(PublishError::Stopping { .. }), Some(within)) => {
+            send(Manner { deadline: Deadline::Within(within), over_bus, despite_stop: true, is_kept: false })
+        }
+        (sent, _) => sent,
     }
 }
 

@@ -1,18 +1,20 @@
 //! A job's counts, kept in a page that it shares with its supervisor, so that they are exact when it is killed.
 //!
 //! ```text
-//! word 0     magic                                            author of every word: the job
+//! word 0     magic                                            author of every word but 14: the job
 //!      1     sets in use          2  sources in use
 //!      3     epoch of the data that the job publishes
 //!      4     messages that the job received and refused
 //!      5 6   messages and bytes that came on the control plane
 //!      7 8   messages and bytes that came by the ring
 //!      9 …   13: messages and bytes that went into the ring, unrouted there, dropped there, wanted by outsiders only
-//!     16 …   64 sets × 8 words    a set = the topics to which one message goes over the bus
+//!     14     some job of the supervisor has no place in the ring, and needs copies over the bus; author: the supervisor
+//!     15     heartbeats so far           16  progress        17  the job takes messages
+//!     24 …   64 sets × 8 words    a set = the topics to which one message goes over the bus
 //!            messages, bytes, last seq + 1 on the data plane, dropped, unrouted, text at, text length, 0
-//!    528 …   256 sources × 8      a source = a writer from which data came over the bus, by its unique_id
+//!    536 …   256 sources × 8      a source = a writer from which data came over the bus, by its unique_id
 //!            messages, bytes, missing, epoch, last seq + 1, text at, text length, 0
-//!   2576 …   text: topics with newlines between, unique ids; padded to words
+//!   2584 …   text: topics with newlines between, unique ids; padded to words
 //! ```
 //!
 //! Who sent what to whom by the ring stands in the ring itself, as exact.
@@ -33,7 +35,7 @@ use crate::os::SharedWords;
 /// The size of the page, in bytes.
 pub(crate) const TALLY_BYTES: u64 = (WORDS * 8) as u64;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"ENRGTAL1");
+const MAGIC: u64 = u64::from_le_bytes(*b"ENRGTAL2");
 const WORDS: usize = 8192;
 const SETS_IN_USE: usize = 1;
 const SOURCES_IN_USE: usize = 2;
@@ -48,7 +50,11 @@ const RING_OUT_BYTES: usize = 10;
 const RING_UNROUTED: usize = 11;
 const RING_DROPPED: usize = 12;
 const RING_PAST: usize = 13;
-const SETS: Block = Block { start: 16, count: 64 };
+const OUTSIDERS: usize = 14;
+const BEATS: usize = 15;
+const PROGRESS: usize = 16;
+const IS_READY: usize = 17;
+const SETS: Block = Block { start: 24, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
 const ENTRY: usize = 8;
@@ -141,6 +147,17 @@ pub(crate) struct RingTally {
     pub(crate) dropped: u64,
 }
 
+/// A heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// Counts them.
+    pub(crate) number: u64,
+    /// Rises whenever the job got something done.
+    pub(crate) progress: u64,
+    /// The job takes messages.
+    pub(crate) is_ready: bool,
+}
+
 /// The page: written by the job, read by the supervisor.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -169,6 +186,31 @@ impl Tally {
 
     fn word(&self, at: usize) -> &AtomicU64 {
         &self.page.words()[at]
+    }
+
+    /// The job is there, and has come so far.
+    pub(crate) fn beat(&self, progress: u64, is_ready: bool) {
+        self.word(PROGRESS).store(progress, Relaxed);
+        self.word(IS_READY).store(u64::from(is_ready), Relaxed);
+        // PAIRS Tally::last_beat: whoever sees the beat sees what came with it.
+        self.word(BEATS).fetch_add(1, Release);
+    }
+
+    /// The newest heartbeat; its number is 0 before the first.
+    pub(crate) fn last_beat(&self) -> Beat {
+        // PAIRS Tally::beat.
+        let number = self.word(BEATS).load(Acquire);
+        Beat { number, progress: self.get(PROGRESS), is_ready: self.get(IS_READY) != 0 }
+    }
+
+    /// Whether some job needs copies over the bus of what rides the ring.
+    pub(crate) fn has_outsiders(&self) -> bool {
+        self.word(OUTSIDERS).load(Relaxed) != 0
+    }
+
+    /// Some job needs them from now on.
+    pub(crate) fn set_outsiders(&self) {
+        self.word(OUTSIDERS).store(1, Relaxed);
     }
 
     /// The job published a message to a set of topics.
@@ -407,6 +449,17 @@ mod tests {
             seen,
             TallySnapshot { sets: vec![set], sources: vec![source], epoch: 1, ..TallySnapshot::default() }
         );
+    }
+
+    #[test]
+    fn a_heartbeat_brings_what_came_with_it() {
+        let (file, job) = page();
+        let supervisor = Tally::map(&file).unwrap();
+        assert_eq!(supervisor.last_beat().number, 0);
+
+        job.beat(7, true);
+
+        assert_eq!(supervisor.last_beat(), Beat { number: 1, progress: 7, is_ready: true });
     }
 
     #[test]

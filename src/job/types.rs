@@ -19,6 +19,8 @@ pub trait Job: Sized {
     const TYPE: &'static str;
     /// When it is started and stopped.
     const KIND: Kind;
+    /// Its jobs run a program that is none of ours: keys about such programs have a meaning for them.
+    const RUNS_PROGRAM: bool = false;
     /// Short names of old configs; each use is warned of.
     const ALIASES: &'static [&'static str] = &[];
     /// The job's own keys. Its doc comments are the reference.
@@ -30,6 +32,11 @@ pub trait Job: Sized {
     /// One refusal for each thing that is wrong.
     fn check(_config: &Self::Config) -> Result<(), Vec<Refusal>> {
         Ok(())
+    }
+
+    /// What a job with this configuration is to the others, where that differs from [`KIND`](Self::KIND).
+    fn kind(_config: &Self::Config) -> Kind {
+        Self::KIND
     }
 
     /// For a store: which `[store_config.KEY]` it serves.
@@ -76,6 +83,14 @@ pub enum JobError {
     /// Columns that do not make a table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A program that the job ran ended so: the job's process ends with the same status.
+    #[error("{why}")]
+    Exit {
+        /// The status, not 0.
+        code: u8,
+        /// How the program ended.
+        why: String,
+    },
     /// The job is to stop: not an error, but a way out of `run`.
     #[error("stopping")]
     Stopping,
@@ -112,6 +127,8 @@ pub struct JobType {
     info: fn() -> TypeInfo,
     /// The type's name.
     pub name: &'static str,
+    /// See [`Job::RUNS_PROGRAM`].
+    pub(super) runs_program: bool,
     pub(super) run: fn(serde_json::Value, Context) -> Result<(), JobError>,
 }
 
@@ -138,7 +155,7 @@ impl JobTypes {
     #[must_use]
     pub fn with<J: Job>(mut self) -> Self {
         assert!(self.get(J::TYPE).is_none(), "two job types are called {}", J::TYPE);
-        self.0.push(JobType { info: info::<J>, name: J::TYPE, run: run::<J> });
+        self.0.push(JobType { info: info::<J>, name: J::TYPE, runs_program: J::RUNS_PROGRAM, run: run::<J> });
         self
     }
 
@@ -167,10 +184,16 @@ fn info<J: Job>() -> TypeInfo {
         name: J::TYPE,
         aliases: J::ALIASES,
         kind: J::KIND,
+        kind_of: Some(kind_of::<J>),
+        runs_program: J::RUNS_PROGRAM,
         schema: schemars::schema_for!(J::Config),
         backend: J::backend(),
         check: check::<J>,
     }
+}
+
+fn kind_of<J: Job>(settings: &serde_json::Value) -> Kind {
+    decode(settings).map_or(J::KIND, |config| J::kind(&config))
 }
 
 fn check<J: Job>(settings: &serde_json::Value) -> Result<(), Vec<Refusal>> {

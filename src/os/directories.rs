@@ -74,6 +74,32 @@ pub(crate) fn runtime_dir(supervisor_id: &str) -> Result<PathBuf, DirectoryError
     Ok(dir)
 }
 
+/// What all supervisors of this user share: locks of things that only one job may hold.
+///
+/// # Errors
+/// As [`runtime_dir`].
+pub(crate) fn shared_dir() -> Result<PathBuf, DirectoryError> {
+    let dir = runtime_base().join("exclusive");
+    make_private(&runtime_base())?;
+    make_private(&dir)?;
+    Ok(dir)
+}
+
+/// The directory for what must survive a restart, made if it is missing: as configured, or else by `XDG_STATE_HOME`.
+///
+/// # Errors
+/// As [`runtime_dir`].
+pub(crate) fn state_dir(configured: Option<&Path>, supervisor_id: &str) -> Result<PathBuf, DirectoryError> {
+    let named = |name: &str| env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let base = || {
+        let of_home = || named("HOME").map(|home| home.join(".local/state"));
+        named("XDG_STATE_HOME").or_else(of_home).unwrap_or_else(runtime_base).join("enrgdaq")
+    };
+    let dir = configured.map_or_else(|| base().join(short_hash(supervisor_id)), Path::to_owned);
+    make_private(&dir)?;
+    Ok(dir)
+}
+
 fn make_private(path: &Path) -> Result<(), DirectoryError> {
     let fail = |source| DirectoryError::Make { path: path.into(), source };
     let refuse = |what| Err(DirectoryError::Unsafe { path: path.into(), what });

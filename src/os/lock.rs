@@ -5,14 +5,14 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use super::iso_now;
 
 /// The lock, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    _file: File,
+    file: File,
 }
 
 /// Why it cannot be had.
@@ -36,6 +36,21 @@ impl FileLock {
     /// # Errors
     /// [`TakeError`].
     pub(crate) fn take(path: &Path) -> Result<Self, TakeError> {
+        Self::take_as(path, "")
+    }
+
+    /// As [`take`](Self::take), for this process and all that it starts: the kernel drops it with the last of them.
+    /// `who`: what the file says besides the pid.
+    ///
+    /// # Errors
+    /// [`TakeError`].
+    pub(crate) fn take_for_descendants(path: &Path, who: &str) -> Result<Self, TakeError> {
+        let lock = Self::take_as(path, &format!("{who}, "))?;
+        fcntl_setfd(&lock.file, FdFlags::empty()).map_err(|errno| TakeError::System(errno.into()))?;
+        Ok(lock)
+    }
+
+    fn take_as(path: &Path, who: &str) -> Result<Self, TakeError> {
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -48,8 +63,8 @@ impl FileLock {
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "pid {}, since {}", std::process::id(), iso_now())?;
-        Ok(Self { _file: file })
+        writeln!(file, "{who}pid {}, since {}", std::process::id(), iso_now())?;
+        Ok(Self { file })
     }
 }
 

@@ -5,15 +5,14 @@
 #![expect(unsafe_code, reason = "prctl, close_range, registering a pidfd")]
 
 use std::fmt;
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpgrp, getppid, getrlimit, kill_process_group,
-    pidfd_open, setrlimit, waitid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getppid, getrlimit,
+    kill_process_group, pidfd_open, set_child_subreaper, setrlimit, waitid,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{Interest, unix::AsyncFd};
@@ -34,13 +33,6 @@ pub(crate) enum ChildEnd {
         /// Whether a core was dumped.
         core_dumped: bool,
     },
-}
-
-impl ChildEnd {
-    /// Whether it ended as it should.
-    pub(crate) fn is_success(self) -> bool {
-        self == Self::Code(0)
-    }
 }
 
 impl ChildEnd {
@@ -67,7 +59,7 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// What is done to a whole process group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum GroupSignal {
     /// SIGTERM: please end.
     Terminate,
@@ -146,6 +138,11 @@ impl Process {
         Ok(Some(end))
     }
 
+    /// Signals it alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::pidfd_send_signal(&self.fd, signal).ok();
+    }
+
     /// Signals all of its group, itself included.
     pub(crate) fn signal_group(&self, signal: GroupSignal) {
         let signal = match signal {
@@ -156,26 +153,6 @@ impl Process {
             kill_process_group(self.pid, signal).ok();
         }
     }
-
-    /// The processes of its group that still run, itself included until it has ended.
-    pub(crate) fn group_members(&self) -> Vec<u32> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|&pid| runs_in_group(pid, self.pid()))
-            .collect()
-    }
-}
-
-/// Whether a process of that group runs, by `/proc/PID/stat`: `pid (name) state ppid pgrp …`.
-fn runs_in_group(pid: u32, group: u32) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
-    let stat = String::from_utf8_lossy(&stat);
-    let Some((_, after_name)) = stat.rsplit_once(')') else { return false };
-    let mut fields = after_name.split_whitespace();
-    let (state, of_group) = (fields.next(), fields.nth(1));
-    !matches!(state, Some("Z" | "X")) && of_group.and_then(|g| g.parse().ok()) == Some(group)
 }
 
 /// In a child: SIGTERM to us when the thread that spawned us dies; `false` if our parent is already another one.
@@ -214,6 +191,20 @@ pub(crate) fn raise_descriptor_limit(needed: u64) -> Result<(), u64> {
     Ok(())
 }
 
+/// Makes this process the parent of what its descendants leave behind.
+///
+/// # Errors
+/// The system's: a kernel before 3.4.
+pub(crate) fn adopt_orphans() -> std::io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Reaps a child that has ended and whose end nobody waits for; `false` if it has not ended, or is no child of ours.
+pub(crate) fn reap_orphan(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    matches!(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG), Ok(Some(_)))
+}
+
 /// Kills this process and all of its group.
 pub(crate) fn kill_own_group() {
     kill_process_group(getpgrp(), Signal::KILL).ok();
@@ -248,12 +239,16 @@ mod tests {
     #[test]
     fn a_group_is_empty_only_when_grandchildren_are_gone() {
         let process = shell("sleep 1000 & exit 0");
+        let group = || {
+            let rows = crate::os::processes().unwrap();
+            rows.into_iter().filter(|row| row.group == process.pid() && row.runs()).count()
+        };
         wait_for_end(&process);
-        assert_eq!(process.group_members().len(), 1);
+        assert_eq!(group(), 1);
 
         process.signal_group(GroupSignal::Kill);
 
-        while !process.group_members().is_empty() {
+        while group() > 0 {
             std::thread::yield_now();
         }
         assert_eq!(process.reap().unwrap(), Some(ChildEnd::Code(0)));

@@ -5,13 +5,19 @@ use std::time::Instant;
 
 use super::dispatcher::Dispatcher;
 use super::edges::edges;
-use super::entry::{Entry, Waiter, Wants};
+use super::entry::{Entry, Presence};
+use super::logs::JobLog;
+use super::orders::{Pending, Wants};
 use super::phases::Phase;
+use super::reload::Wish;
 use super::state::Event;
+use crate::config::is_meant;
 use crate::control::{
-    Admitted, Command, Inquiry, Order, Refusal, RegionStatus, Reply, Status, SupervisorStatus, admit,
+    Admitted, Command, Inquiry, Order, Refusal, RegionStatus, Reply, SignalNumber, StateName, Status, SupervisorStatus,
+    admit,
 };
 use crate::os::usage;
+use crate::telemetry::{OWN, SignalSent};
 
 impl Dispatcher {
     /// Answers, or sees to it that the answer comes when the order has been carried out.
@@ -19,44 +25,112 @@ impl Dispatcher {
         let Inquiry { command, reply } = inquiry;
         let answer = match command {
             Command::Status => Ok(Reply::Status(Box::new(self.status()))),
-            Command::Logs { name, lines } => self.find(&name).map(|job| {
-                let (lines, older) = self.parts.entries[job].log.newest(lines);
-                Reply::Logs { lines, older }
-            }),
+            Command::Logs { name, query } => self.logs(name.as_deref()).map(|logs| self.parts.logs.find(&logs, &query)),
             Command::Job { name, order } => match self.order(&name, order) {
-                Ok((job, wants, event)) => {
-                    self.parts.entries[job].waiters.push(Waiter { wants, reply });
-                    self.apply(job, event);
+                Ok(targets) => {
+                    // The state is filled in when it is reached.
+                    let answer = Reply::Job { name, state: StateName::Stopped };
+                    self.pending.push(Pending { targets, answer, asker: reply });
                     return;
                 }
                 Err(refusal) => Err(refusal),
             },
+            Command::Signal { name, signal } => self.signal(&name, signal),
+            Command::Plan => return self.wish(Wish::Plan, Some(reply)),
+            Command::Reload => return self.wish(Wish::Reload, Some(reply)),
+            Command::Add { path } => return self.wish(Wish::Add(path), Some(reply)),
+            Command::Remove { name } => return self.wish(Wish::Remove(name), Some(reply)),
+            Command::Scale { name, copies } => return self.wish(Wish::Scale(name, copies), Some(reply)),
         };
         reply.send(answer).ok();
     }
 
-    fn order(&mut self, name: &str, order: Order) -> Result<(usize, Wants, Event), Refusal> {
-        let job = self.find(name)?;
+    /// Gives an order to a job, or to all copies of one: to all or to none.
+    fn order(&mut self, name: &str, order: Order) -> Result<Vec<(usize, Wants)>, Refusal> {
+        let jobs = self.find_all(name)?;
         if matches!(self.phase, Phase::Stopping(_) | Phase::Done) {
             return Err(Refusal::Stopping);
         }
-        let entry = &mut self.parts.entries[job];
-        let admitted = admit(order, entry.state.name(), name)?;
-        // Somebody looks after the job: its failures so far do not count against it.
-        entry.history.clear();
-        Ok(match admitted {
-            Admitted::Start => (job, Wants::Running, Event::Start),
-            Admitted::Stop => (job, Wants::Stopped, Event::Stop),
-            Admitted::Restart => (job, Wants::Running, Event::Restart),
-        })
+        let admitted = jobs.iter().map(|&job| {
+            let entry = &self.parts.entries[job];
+            // One that is to start soon is as good as waiting.
+            let state = if entry.is_due && !entry.is_live() { StateName::Waiting } else { entry.state.name() };
+            admit(order, state, entry.name()).map(|admitted| (job, admitted))
+        });
+        let (able, refused): (Vec<_>, Vec<_>) = admitted.partition(Result::is_ok);
+        if let (true, Some(Err(refusal))) = (able.is_empty(), refused.into_iter().next()) {
+            return Err(refusal);
+        }
+        Ok(able.into_iter().flatten().map(|(job, admitted)| (job, self.give(job, admitted))).collect())
     }
 
+    /// Gives one order; what an operator has stopped starts only by an order.
+    fn give(&mut self, job: usize, admitted: Admitted) -> Wants {
+        let entry = &mut self.parts.entries[job];
+        // Somebody looks after the job: its failures so far do not count against it.
+        entry.history.clear();
+        entry.is_due = false;
+        self.parts.operator.set_stopped(entry.name(), admitted == Admitted::Stop);
+        let (wants, event) = match admitted {
+            Admitted::Start => (Wants::Running, Event::Start),
+            Admitted::Stop => (Wants::Stopped, Event::Stop),
+            Admitted::Restart => (Wants::Running, Event::Restart),
+        };
+        if wants == Wants::Running {
+            // Its time is now.
+            entry.next_start = None;
+        }
+        self.apply(job, event);
+        wants
+    }
+
+    fn signal(&mut self, name: &str, signal: SignalNumber) -> Result<Reply, Refusal> {
+        let job = self.find(name)?;
+        let entry = &self.parts.entries[job];
+        let (name, state) = (entry.name().to_owned(), entry.state.name());
+        let Some(running) = &entry.running else { return Err(Refusal::NoProcess { name, state }) };
+        SignalSent { job: &name, signal }.emit();
+        running.process.signal(signal.get(), entry.config.runs_program);
+        Ok(Reply::Job { name, state })
+    }
+
+    /// The log of a job, of the supervisor, or all.
+    fn logs(&self, name: Option<&str>) -> Result<Vec<&JobLog>, Refusal> {
+        let own = self.parts.logs.own();
+        match name {
+            Some(name) => match self.find(name) {
+                Err(_) if name == OWN => Ok(vec![own]),
+                found => found.map(|job| vec![&self.parts.entries[job].log]),
+            },
+            None => Ok(self
+                .parts
+                .entries
+                .iter()
+                .filter(|entry| entry.is_seen())
+                .map(|entry| &entry.log)
+                .chain([own])
+                .collect()),
+        }
+    }
+
+    /// A job by its name.
     fn find(&self, name: &str) -> Result<usize, Refusal> {
-        let names = || self.parts.entries.iter().map(Entry::name);
-        names().position(|known| known == name).ok_or_else(|| Refusal::NoSuchJob {
-            name: name.into(),
-            similar: crate::config::closest(name, names()).map(str::to_owned),
-        })
+        let mut entries = self.parts.entries.iter();
+        let found = entries.position(|entry| entry.presence != Presence::Gone && entry.name() == name);
+        found.ok_or_else(|| self.no_such_job(name))
+    }
+
+    /// A job by its name, or all copies by the name of their file.
+    fn find_all(&self, name: &str) -> Result<Vec<usize>, Refusal> {
+        let entries = self.parts.entries.iter().enumerate();
+        let meant = entries.filter(|(_, entry)| entry.presence == Presence::Here && is_meant(name, &entry.config));
+        let found: Vec<_> = meant.map(|(job, _)| job).collect();
+        if found.is_empty() { Err(self.no_such_job(name)) } else { Ok(found) }
+    }
+
+    pub(super) fn no_such_job(&self, name: &str) -> Refusal {
+        let names = self.parts.entries.iter().filter(|entry| entry.is_seen()).map(Entry::name);
+        Refusal::NoSuchJob { name: name.into(), similar: crate::config::closest(name, names).map(str::to_owned) }
     }
 
     /// The picture of now.
@@ -77,18 +151,21 @@ impl Dispatcher {
         }
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let rss_mb = usage().rss_bytes as f64 / 1e6;
+        let seen = self.parts.entries.iter().map(Entry::is_seen);
+        let jobs = jobs.into_iter().zip(seen).filter(|(_, is_seen)| *is_seen).map(|(job, _)| job).collect();
         Status {
             supervisor: SupervisorStatus {
                 info: self.parts.info.clone(),
                 pid: std::process::id(),
                 uptime_s: now.duration_since(self.started_at).as_secs_f64(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                config_dir: self.parts.config_dir.clone(),
+                config_dir: self.parts.origin.dir.display().to_string(),
                 is_stopping: matches!(self.phase, Phase::Stopping(_) | Phase::Done),
                 cpu_percent: self.cpu_percent,
                 rss_mb,
                 outside_full: self.parts.outside_full.load(Ordering::Relaxed),
-                log_lines_dropped: self.parts.lost_lines.as_ref().map_or(0, |lost| lost.dropped_lines() as u64),
+                log_lines_dropped: self.parts.logs.dropped_on_console(),
+                log: self.parts.logs.own().counts(),
             },
             edges,
             jobs,

@@ -2,39 +2,49 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing_appender::non_blocking::ErrorCounter;
 
-use super::child::{Child, SpawnFailure, Spawner, reading_end, watch};
+use super::child::{Child, SpawnFailure, Spawner, watch};
 use super::entry::{Entry, Running};
 use super::link::Link;
-use super::logs::capture;
+use super::logs::Logs;
+use super::operator::Operator;
+use super::orders::Pending;
+use super::origin::Origin;
 use super::phases::Phase;
 use super::policy::{Jitter, outcome};
+use super::reload::{Load, Wish};
 use super::ring::Ring;
-use super::state::{Effect, Event, JobState, Now};
+use super::state::{Effect, Event, JobState, Now, Then};
+use super::systemd::Systemd;
+use super::timetable::{Clocks, NextStart};
+use super::watch::{DiskWatch, MemoryWatch, Watched};
 use crate::bus::Endpoints;
+use crate::config::{self, Deployment, SupervisorConfig};
 use crate::control::{Inquiry, StateName};
 use crate::message::{
     Alert, AlertInfo, CombinedStats, Heartbeat, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic,
 };
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
 use crate::telemetry::{
-    AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRestarts, JobStarting, LostToGone,
+    AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRenewed, JobRestarts, JobStarting, JobWaits,
+    LostToGone,
 };
 
 /// Heartbeat and statistics go out this often.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The supervisor's own heartbeat goes to every job: less often, as a hundred idle jobs are to cost nothing. Each says when
+/// the next one comes.
+const OWN_BEAT_EVERY: Duration = Duration::from_secs(5);
+
 /// Alerts that status shows.
 const KEPT_ALERTS: usize = 50;
-
-/// How long a pipe that nobody should hold any more is still read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What comes to the dispatcher.
 #[derive(Debug)]
@@ -43,14 +53,24 @@ pub(crate) enum Mail {
     Spawned { job: usize, generation: u64, result: Result<Child, SpawnFailure> },
     /// A job's leader has ended, others of its group have not.
     LeaderEnded { job: usize, generation: u64 },
+    /// This is still there, long after SIGKILL.
+    Unkillable { job: usize, generation: u64, what: String },
     /// Leader reaped, group empty.
     Gone { job: usize, generation: u64, end: ChildEnd },
     /// A job said something over the bus.
     Report { unique_id: String, instance_id: String, report: Report },
     /// Somebody raised an alert.
     Alert(Alert),
+    /// A part of the supervisor itself has something to tell.
+    Raise { severity: Severity, message: String },
     /// Programs that are no jobs want these topics of the ring, or nothing any more: whether they are subscribed now.
     Tap { topics: Vec<String>, done: std::sync::mpsc::Sender<bool> },
+    /// The files have been read, for the first of those who wait for it.
+    Loaded(Box<Result<Deployment, config::Report>>),
+    /// SIGHUP.
+    Reload,
+    /// A job holds too much memory, or most where too much is held.
+    Overgrown { job: usize, generation: u64, why: String },
     /// All is to end; the second time at once.
     Stop { reason: String },
 }
@@ -60,7 +80,6 @@ pub(crate) enum Mail {
 pub(crate) enum Report {
     Started(Box<JobInfo>),
     Ready,
-    Beat(Heartbeat),
     Stats(Box<JobStats>),
 }
 
@@ -78,15 +97,24 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) info: SupervisorInfo,
-    pub(super) config_dir: String,
+    pub(super) config: SupervisorConfig,
+    pub(super) origin: Origin,
+    pub(super) operator: Operator,
     pub(super) endpoints: Endpoints,
     pub(super) runtime_dir: PathBuf,
     pub(super) entries: Vec<Entry>,
     pub(super) spawner: Spawner,
     pub(super) link: Link,
     pub(super) mailbox: Mailbox,
-    pub(super) lost_lines: Option<ErrorCounter>,
+    pub(super) logs: Rc<Logs>,
     pub(super) outside_full: Arc<AtomicU64>,
+    pub(super) systemd: Systemd,
+    /// Only where memory is limited.
+    pub(super) memory_watch: MemoryWatch,
+    /// Dropped with the dispatcher, so that disks are watched as long as jobs run.
+    pub(super) disk_watch: Option<DiskWatch>,
+    /// Where the supervisor itself writes, and what its configuration says besides.
+    pub(super) own_paths: Vec<PathBuf>,
     /// Without one all goes over the bus.
     pub(super) ring: Option<Ring>,
 }
@@ -97,9 +125,14 @@ pub(super) struct Dispatcher {
     pub(super) parts: Parts,
     pub(super) by_unique_id: HashMap<String, usize>,
     pub(super) phase: Phase,
+    /// Orders under way.
+    pub(super) pending: Vec<Pending>,
+    /// Changes of the jobs; the files of the first are being read.
+    pub(super) loads: VecDeque<Load>,
     pub(super) alerts: VecDeque<Alert>,
     pub(super) started_at: Instant,
     pub(super) beat_due: Instant,
+    own_beat_due: Instant,
     pub(super) turned_at: Instant,
     pub(super) drain_due: Option<Instant>,
     pub(super) used: Usage,
@@ -116,9 +149,12 @@ impl Dispatcher {
             parts,
             by_unique_id,
             phase: Phase::Running,
+            pending: Vec::new(),
+            loads: VecDeque::new(),
             alerts: VecDeque::new(),
             started_at: now,
             beat_due: now,
+            own_beat_due: now,
             turned_at: now,
             drain_due: None,
             used: usage(),
@@ -130,6 +166,9 @@ impl Dispatcher {
     /// Starts all jobs, and works until all have ended.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut desk: mpsc::Receiver<Inquiry>) -> Outcome {
         self.tell_losses();
+        for job in 0..self.parts.entries.len() {
+            self.become_due(job);
+        }
         self.start_rank(0);
         while !matches!(self.phase, Phase::Done) {
             let due = self.due();
@@ -144,9 +183,13 @@ impl Dispatcher {
             }
             self.make_up_for_pause();
             self.pass_time();
+            self.look_at_waiting();
+            self.clear_out();
             self.advance();
+            self.settle();
         }
-        let is_clean = self.is_clean && self.parts.entries.iter().all(Entry::ended_well);
+        let is_clean =
+            self.is_clean && self.parts.entries.iter().filter(|entry| entry.is_seen()).all(Entry::ended_well);
         Outcome { is_clean }
     }
 
@@ -157,7 +200,9 @@ impl Dispatcher {
             Phase::Stopping(_) => self.drain_due,
             Phase::Running | Phase::Done => None,
         };
-        jobs.chain(phase).fold(self.beat_due, Instant::min)
+        let watches = [self.parts.memory_watch.due()];
+        let others = self.next_time().into_iter().chain(watches).chain(self.parts.systemd.due());
+        jobs.chain(phase).chain(others).fold(self.beat_due, Instant::min)
     }
 
     fn take(&mut self, mail: Mail) {
@@ -168,13 +213,24 @@ impl Dispatcher {
                     self.apply(job, Event::LeaderEnded);
                 }
             }
+            Mail::Unkillable { job, generation, what } => {
+                let entry = &self.parts.entries[job];
+                if entry.generation == generation {
+                    let text = format!("{} does not go, not even by SIGKILL: {what}", entry.name());
+                    self.raise(Severity::Error, text);
+                }
+            }
             Mail::Gone { job, generation, end } => self.on_gone(job, generation, end),
             Mail::Report { unique_id, instance_id, report } => self.on_report(&unique_id, &instance_id, report),
             Mail::Alert(alert) => self.note_alert(alert),
+            Mail::Raise { severity, message } => self.raise(severity, message),
             Mail::Tap { topics, done } => {
                 let is_subscribed = self.parts.ring.as_mut().is_some_and(|ring| ring.set_tap(topics));
                 done.send(is_subscribed).ok();
             }
+            Mail::Loaded(loaded) => self.on_loaded(*loaded),
+            Mail::Reload => self.wish(Wish::Reload, None),
+            Mail::Overgrown { job, generation, why } => self.on_overgrown(job, generation, &why),
             Mail::Stop { reason } => self.on_stop(&reason),
         }
     }
@@ -191,14 +247,10 @@ impl Dispatcher {
         let pid = child.process.pid();
         let entry = &mut self.parts.entries[job];
         JobStarting { job: entry.name(), job_type: entry.config.job_type, pid }.emit();
-        let name: Arc<str> = entry.name().into();
-        let captures = [child.stdout, child.stderr].into_iter().filter_map(|fd| {
-            let pipe = reading_end(fd).ok()?;
-            Some(tokio::spawn(capture(pipe, name.clone(), entry.log.clone())))
-        });
-        let captures = captures.collect();
+        let capture = self.parts.logs.capture(&entry.log, [child.stdout, child.stderr]);
         tokio::spawn(watch(job, generation, child.process.clone(), self.parts.mailbox.clone()));
-        entry.running = Some(Running { process: child.process, tally: child.tally, captures });
+        entry.running = Some(Running { process: child.process, tally: child.tally, _capture: capture });
+        self.tell_outsiders();
         self.apply(job, Event::Spawned { pid });
     }
 
@@ -211,16 +263,11 @@ impl Dispatcher {
             ring.ended();
         }
         let was_asked = entry.state.name() == StateName::Stopping;
-        JobEnded { job: entry.name(), end, was_asked }.emit();
-        let outcome = outcome(entry.config.kind, end);
-        for capture in entry.end_start(end, was_asked).into_iter().flat_map(|running| running.captures) {
-            tokio::spawn(async move {
-                let abort = capture.abort_handle();
-                if tokio::time::timeout(LAST_WORDS, capture).await.is_err() {
-                    abort.abort();
-                }
-            });
-        }
+        let is_success = entry.config.supervise.is_success(end);
+        JobEnded { job: entry.name(), end, was_asked, is_success }.emit();
+        let outcome = outcome(entry.config.kind, end, &entry.config.supervise);
+        entry.pass_over();
+        entry.end_start(end, was_asked);
         self.apply(job, Event::Gone { end, outcome });
     }
 
@@ -234,13 +281,6 @@ impl Dispatcher {
         match report {
             Report::Started(info) => entry.take_info(*info),
             Report::Ready => self.apply(job, Event::Ready),
-            Report::Beat(beat) => {
-                // Said again with each beat: the first word may have been lost.
-                if beat.is_ready {
-                    self.apply(job, Event::Ready);
-                }
-                self.apply(job, Event::Beat { progress: beat.progress });
-            }
             Report::Stats(stats) => {
                 let name = entry.name().to_owned();
                 if entry.take_stats(*stats) {
@@ -254,11 +294,12 @@ impl Dispatcher {
 
     /// Feeds an event to a job's state, does what follows, and tells who is to know.
     pub(super) fn apply(&mut self, job: usize, event: Event) {
+        let hold = self.hold(job);
         let entry = &mut self.parts.entries[job];
         let before = entry.state.name();
-        let now = Now { at: Instant::now(), jitter: Jitter::from_random(fastrand::u32(..)) };
+        let now = Now { at: Instant::now(), jitter: Jitter::from_random(fastrand::u32(..)), hold };
         let state = std::mem::replace(&mut entry.state, JobState::Stopped);
-        let (state, effect) = state.step(event, &entry.config.supervise, &mut entry.history, now);
+        let (state, effect) = state.step(event, &entry.config.supervise, &mut entry.history, &now);
         entry.state = state;
         if let Some(effect) = effect {
             self.perform(job, &effect);
@@ -267,7 +308,6 @@ impl Dispatcher {
         if entry.state.name() != before {
             self.on_change(job, now.at);
         }
-        self.parts.entries[job].answer_waiters();
     }
 
     fn perform(&mut self, job: usize, effect: &Effect) {
@@ -279,6 +319,10 @@ impl Dispatcher {
         };
         match effect {
             Effect::Spawn => {
+                self.adopt(job);
+                let entry = &mut self.parts.entries[job];
+                entry.next_start =
+                    entry.config.supervise.schedule.as_ref().map(|schedule| NextStart::after(schedule, &Clocks::now()));
                 let place = self.parts.ring.as_mut().and_then(|ring| ring.before_start(job));
                 let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, &self.parts.runtime_dir, place);
                 self.parts.spawner.order(job, entry.generation, spec);
@@ -309,7 +353,15 @@ impl Dispatcher {
             }
             JobState::BackingOff { until, why } => {
                 JobRestarts { job: name, delay: until.duration_since(now), why }.emit();
+                // It comes back when the policy says, not when its schedule does.
+                self.parts.entries[job].next_start = None;
             }
+            JobState::Stopping { then: Then::Decide(Some(why)), .. } => {
+                let text = format!("{name} is ended, and started again as its policy says: {why}");
+                self.raise(Severity::Warning, text);
+            }
+            JobState::Stopping { then: Then::StartFor(why), .. } => JobRenewed { job: name, why }.emit(),
+            JobState::Waiting { hold } => JobWaits { job: name, hold: &hold.to_string() }.emit(),
             JobState::Fatal { reason } => {
                 JobFatal { job: name, reason }.emit();
                 let text = format!("{name} is fatal: {reason}");
@@ -318,7 +370,7 @@ impl Dispatcher {
                 self.end_if_essential(job);
             }
             JobState::Exited { end } => {
-                let is_success = end.is_success();
+                let is_success = entry.config.supervise.is_success(*end);
                 self.lose_reader(job);
                 if !is_success {
                     self.end_if_essential(job);
@@ -360,7 +412,7 @@ impl Dispatcher {
         }
     }
 
-    fn raise(&mut self, severity: Severity, message: String) {
+    pub(super) fn raise(&mut self, severity: Severity, message: String) {
         let alert = Alert {
             date: iso_now(),
             alert_info: AlertInfo { message, severity },
@@ -390,18 +442,74 @@ impl Dispatcher {
 
     fn pass_time(&mut self) {
         let now = Instant::now();
+        if now >= self.beat_due {
+            self.beat_due = now + EVERY;
+            self.beat(now);
+        }
         for job in 0..self.parts.entries.len() {
             if self.parts.entries[job].state.due().is_some_and(|due| due <= now) {
                 self.apply(job, Event::Tick);
             }
         }
-        if now >= self.beat_due {
-            self.beat_due = now + EVERY;
-            self.beat(now);
+        self.watch_memory(now);
+        self.parts.systemd.pass_time(now);
+    }
+
+    /// Hears the heartbeats of all jobs.
+    fn listen(&mut self, now: Instant) {
+        for job in 0..self.parts.entries.len() {
+            let Some(beat) = self.parts.entries[job].new_beat() else { continue };
+            self.parts.entries[job].heard(now);
+            // Said again with each beat: the first word may have been lost.
+            if beat.is_ready && matches!(self.parts.entries[job].state, JobState::Starting { .. }) {
+                self.apply(job, Event::Ready);
+            }
+            self.apply(job, Event::Beat { progress: beat.progress });
         }
     }
 
+    fn watch_memory(&mut self, now: Instant) {
+        let entries = self.parts.entries.iter().enumerate();
+        let watched = entries.filter_map(|(job, entry)| {
+            let pid = entry.running.as_ref()?.process.pid();
+            let is_ready = entry.state.name() == StateName::Ready;
+            let limits = entry.config.supervise.memory;
+            Some(Watched { job, generation: entry.generation, pid, is_ready, limits })
+        });
+        self.parts.memory_watch.pass_time(now, watched);
+    }
+
+    fn on_overgrown(&mut self, job: usize, generation: u64, why: &str) {
+        let is_now = |entry: &Entry| entry.generation == generation && entry.state.name() == StateName::Ready;
+        if !matches!(self.phase, Phase::Starting { .. } | Phase::Running)
+            || !self.parts.entries.get(job).is_some_and(is_now)
+        {
+            return;
+        }
+        let text = format!("{} is restarted: {why}", self.parts.entries[job].name());
+        self.raise(Severity::Warning, text);
+        let is_failure = self.parts.entries[job].config.supervise.memory.counts_as_failure;
+        self.apply(job, Event::Overgrown { why: why.to_owned(), is_failure });
+    }
+
+    /// What `systemctl status` shows.
+    fn show_status(&mut self, now: Instant) {
+        let (entries, phase) = (&self.parts.entries, &self.phase);
+        self.parts.systemd.show(now, || {
+            let doing = match phase {
+                Phase::Starting { .. } => "starting",
+                Phase::Running => "running",
+                Phase::Stopping(_) | Phase::Done => "stopping",
+            };
+            let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
+            let restarts: u64 = entries.iter().map(Entry::restarts).sum();
+            format!("{doing}: {ready} of {} jobs ready, {restarts} restarts", entries.len())
+        });
+    }
+
     fn beat(&mut self, now: Instant) {
+        self.listen(now);
+        self.show_status(now);
         let used = usage();
         self.cpu_percent = 100.0 * used.cpu.saturating_sub(self.used.cpu).as_secs_f64() / EVERY.as_secs_f64();
         self.used = used;
@@ -409,10 +517,20 @@ impl Dispatcher {
             ring.beat(now);
         }
         self.tell_losses();
+        if let Some(failure) = self.parts.operator.failure() {
+            self.raise(Severity::Error, failure);
+        }
         let id = self.parts.info.supervisor_id.clone();
-        let next_in_ms = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
-        self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0, is_ready: true });
-        let jobs = self.parts.entries.iter().map(|entry| (entry.name().to_owned(), entry.stats(now))).collect();
+        if now >= self.own_beat_due {
+            self.own_beat_due = now + OWN_BEAT_EVERY;
+            let next_in_ms = u64::try_from(OWN_BEAT_EVERY.as_millis()).unwrap_or(u64::MAX);
+            self.parts.link.send(Topic::broadcast(&id), &Heartbeat { next_in_ms, progress: 0, is_ready: true });
+        }
+        if !self.parts.link.has_readers(&Topic::combined_stats(&id)) {
+            return;
+        }
+        let seen = self.parts.entries.iter().filter(|entry| entry.is_seen());
+        let jobs = seen.map(|entry| (entry.name().to_owned(), entry.stats(now))).collect();
         let stats = CombinedStats { stats: [(id.clone(), jobs)].into() };
         self.parts.link.send(Topic::combined_stats(&id), &stats);
     }

@@ -2,24 +2,33 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use enrgdaq_ring::Leftovers;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tracing_appender::non_blocking::ErrorCounter;
 
 use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
 use super::entry::Entry;
 use super::link::Link;
+use super::logs::{FileSetup, Logs};
+use super::operator::{Operator, OperatorError};
+use super::origin::Origin;
+use super::orphans::Families;
 use super::ring::{Ring, plan};
+use super::roll::Roll;
+use super::sweep::{mark_of, sweep};
+use super::systemd::Systemd;
 use super::tap::Tap;
+use super::watch::{DiskWatch, MemoryWatch, watched_paths};
 use crate::bus::{BusError, Contexts, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
 use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
 use crate::job::JobTypes;
-use crate::os::{DirectoryError, FileLock, TakeError, raise_descriptor_limit, runtime_dir};
-use crate::telemetry::{ConfigWarned, JobExpected, Stopped};
+use crate::os::{CgroupTree, DirectoryError, FileLock, TakeError, raise_descriptor_limit, runtime_dir, state_dir};
+use crate::telemetry::{CgroupsUsed, ConfigWarned, Console, JobExpected, Stopped};
 
 /// Mail that may wait before its senders do.
 const MAILBOX: usize = 4096;
@@ -38,9 +47,12 @@ pub enum SupervisorError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] config::Report),
-    /// The runtime directory cannot be used.
+    /// The runtime or state directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// What the operator has decided cannot be read.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// Another one of this id runs.
     #[error("supervisor `{id}` already runs ({holder}); stop it, or choose another `info.supervisor_id`")]
     Held {
@@ -91,10 +103,14 @@ pub enum SupervisorError {
 
 /// A supervisor that is ready to run: its lock is taken, its bus and its control socket are open.
 pub struct Supervisor {
+    origin: Origin,
+    operator: Operator,
     deployment: Deployment,
     executable: PathBuf,
-    lost_lines: Option<ErrorCounter>,
+    console: Option<Console>,
+    log_files: FileSetup,
     leftovers: Leftovers,
+    owns_all_children: bool,
     mailbox: Mailbox,
     mail: mpsc::Receiver<Mail>,
     desk: Desk,
@@ -123,23 +139,18 @@ pub struct Handle {
 }
 
 impl Supervisor {
-    /// Loads and checks a folder, takes the lock, opens bus and socket. `config` stands for `supervisor.toml`. Jobs are
-    /// processes of this same executable, whose `main` must be [`crate::main`] with the same job types.
+    /// Loads and checks a folder, with what an operator wants otherwise, takes the lock, opens bus and socket. `config`
+    /// stands for `supervisor.toml`. Jobs are processes of this same executable, whose `main` must be [`crate::main`] with
+    /// the same job types.
     ///
     /// # Errors
     /// [`SupervisorError`]: a bad configuration (all errors of it), another supervisor of the same id, no bus.
     pub fn new(config: Option<SupervisorConfig>, jobs: &JobTypes, config_dir: &Path) -> Result<Self, SupervisorError> {
-        Self::of(match config {
-            Some(config) => config::load_for(config, config_dir, &jobs.catalog())?,
-            None => config::load(config_dir, &jobs.catalog())?,
-        })
-    }
-
-    /// A supervisor of a deployment that is loaded already.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), but for the configuration.
-    pub fn of(deployment: Deployment) -> Result<Self, SupervisorError> {
+        let origin = Origin { dir: config_dir.to_owned(), catalog: jobs.catalog(), own: config };
+        let own = origin.supervisor()?;
+        let state_dir = state_dir(own.state_dir.as_deref(), &own.info.supervisor_id)?;
+        let operator = Operator::open(&state_dir)?;
+        let deployment = origin.load(operator.decided())?;
         let jobs = deployment.jobs.len();
         let needed = DESCRIPTORS + DESCRIPTORS_PER_JOB * jobs as u64;
         if let Err(allowed) = raise_descriptor_limit(needed) {
@@ -148,6 +159,7 @@ impl Supervisor {
         let id = &deployment.supervisor.info.supervisor_id;
         let dir = runtime_dir(id)?;
         let lock = take_lock(&dir, id)?;
+        sweep(&mark_of(&dir), &dir);
         // First the socket: whoever answers there still needs the addresses of the bus.
         let socket = local::socket_path(&dir);
         let listener =
@@ -161,11 +173,16 @@ impl Supervisor {
         let (mailbox, mail) = mpsc::channel(MAILBOX);
         let (desk, inquiries) = mpsc::channel(INQUIRIES);
         let executable = PathBuf::from("/proc/self/exe");
+        let log_files = FileSetup::of(&deployment.supervisor)?;
         Ok(Self {
+            origin,
+            operator,
             deployment,
             executable,
-            lost_lines: None,
+            console: None,
+            log_files,
             leftovers: Leftovers::Keep,
+            owns_all_children: false,
             mailbox,
             mail,
             desk,
@@ -194,10 +211,17 @@ impl Supervisor {
         self
     }
 
-    /// Shows in its status how many lines of its log were lost.
+    /// This program is nothing but a supervisor: whatever child it has comes from a job, and is reaped.
     #[must_use]
-    pub(crate) fn with_lost_lines(mut self, lost: ErrorCounter) -> Self {
-        self.lost_lines = Some(lost);
+    pub(crate) fn owning_all_children(mut self) -> Self {
+        self.owns_all_children = true;
+        self
+    }
+
+    /// Shows on the console what jobs say, and keeps and writes what the supervisor itself says.
+    #[must_use]
+    pub(crate) fn with_console(mut self, console: Console) -> Self {
+        self.console = Some(console);
         self
     }
 
@@ -212,10 +236,12 @@ impl Supervisor {
     /// # Errors
     /// [`SupervisorError`]: no threads, no descriptors, no ring; nothing has been started then.
     pub fn run(self) -> Result<bool, SupervisorError> {
+        let logs = Logs::start(self.log_files.clone(), self.console.clone(), self.mailbox.clone());
+        let logs = Rc::new(logs.map_err(SupervisorError::System)?);
         self.warn();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(SupervisorError::System)?;
-        let Outcome { is_clean } = runtime.block_on(self.work())?;
+        let Outcome { is_clean } = runtime.block_on(self.work(logs.clone()))?;
         Stopped { is_clean }.emit();
         Ok(is_clean)
     }
@@ -233,15 +259,26 @@ impl Supervisor {
         }
     }
 
-    async fn work(self) -> Result<Outcome, SupervisorError> {
+    async fn work(self, logs: Rc<Logs>) -> Result<Outcome, SupervisorError> {
         let info = self.deployment.supervisor.info.clone();
         let jobs = self.deployment.jobs.into_iter();
         let entries: Vec<_> = jobs.map(|job| Entry::new(job, &info.supervisor_id)).collect();
         let listeners: Vec<_> = entries.iter().map(|entry| (&entry.config, &entry.subscriptions[..])).collect();
         let plans = plan(&listeners, self.deployment.supervisor.ring_buffer_size_mb);
         let ring = Ring::open(&info.supervisor_id, plans, self.leftovers)?;
+        let system = SupervisorError::System;
+        let config = &self.deployment.supervisor;
+        let memory_watch = MemoryWatch::new(&config.memory, self.mailbox.clone());
+        let own_paths = self.log_files.dir().into_iter().chain(&config.state_dir).chain(&config.disk.paths).cloned();
+        let own_paths: Vec<_> = own_paths.collect();
+        let paths = watched_paths(entries.iter().map(|entry| &entry.config), own_paths.clone());
+        let disk_watch = DiskWatch::start(&config.disk, paths, self.mailbox.clone()).map_err(system)?;
         let link = Link::open(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
-        let spawner = Spawner::start(self.executable, self.mailbox.clone()).map_err(SupervisorError::System)?;
+        let families = families(&self.runtime_dir, self.owns_all_children).map_err(SupervisorError::System)?;
+        let families = Arc::new(families);
+        let adopting = families.clone().adopt().map_err(SupervisorError::System)?;
+        let spawner =
+            Spawner::start(self.executable, families.clone(), self.mailbox.clone()).map_err(SupervisorError::System)?;
         let served = local::serve(self.listener, self.desk)
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
         let tap = {
@@ -250,24 +287,45 @@ impl Supervisor {
         };
         let dispatcher = Dispatcher::new(Parts {
             info,
-            config_dir: self.deployment.dir.display().to_string(),
+            config: self.deployment.supervisor,
+            origin: self.origin,
+            operator: self.operator,
             endpoints: self.endpoints,
             runtime_dir: self.runtime_dir,
             entries,
             spawner,
             link,
             mailbox: self.mailbox,
-            lost_lines: self.lost_lines,
+            logs,
+            systemd: Systemd::from_environment(),
+            memory_watch,
+            disk_watch,
+            own_paths,
             outside_full: self.proxies.outside_full(),
             ring,
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;
         served.abort();
+        adopting.abort();
+        families.close();
         drop(tap);
         std::fs::remove_file(&self.socket).ok();
         drop(self.proxies);
         Ok(outcome)
     }
+}
+
+/// What is known of processes when there are none yet.
+fn families(runtime_dir: &Path, owns_all: bool) -> std::io::Result<Families> {
+    let mark = mark_of(runtime_dir);
+    let cgroups = CgroupTree::make(&mark);
+    match &cgroups {
+        Ok(tree) => CgroupsUsed::Yes { dir: tree.dir(), has_memory: tree.has_memory() }.emit(),
+        Err(why) => CgroupsUsed::No { why }.emit(),
+    }
+    let cgroups = cgroups.ok();
+    let roll = Roll::open(runtime_dir.to_owned(), cgroups.as_ref().map(|tree| tree.dir().to_owned()))?;
+    Families::new(mark, cgroups, roll, owns_all)
 }
 
 fn take_lock(dir: &Path, id: &str) -> Result<FileLock, SupervisorError> {
@@ -279,6 +337,11 @@ fn take_lock(dir: &Path, id: &str) -> Result<FileLock, SupervisorError> {
 }
 
 impl Handle {
+    /// Brings what runs in line with the files; the result is in the log.
+    pub fn reload(&self) {
+        self.mailbox.blocking_send(Mail::Reload).ok();
+    }
+
     /// Begins to stop; the second call kills all jobs.
     pub fn stop(&self, reason: &str) {
         self.mailbox.blocking_send(Mail::Stop { reason: reason.into() }).ok();

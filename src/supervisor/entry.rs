@@ -1,22 +1,21 @@
 //! One job as the dispatcher holds it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
 use super::edges::{Book, Hearing, Party};
-use super::logs::JobLog;
+use super::logs::{Capture, JobLog};
 use super::policy::History;
 use super::state::{JobState, why};
+use super::timetable::{Clocks, NextStart};
+use super::tree::Tree;
 use crate::bus::Endpoints;
 use crate::config::JobConfig;
-use crate::control::{JobStatus, Refusal, Reply, StateName};
-use crate::job::{JobSpec, RingPlace, Tally};
+use crate::control::{JobStatus, StateName};
+use crate::job::{Beat, JobSpec, RingPlace, Tally};
 use crate::message::{Count, JobInfo, JobStats, SupervisorInfo, Topic};
-use crate::os::{ChildEnd, Process, iso_now, short_hash};
+use crate::os::{ChildEnd, iso_now, shared_dir, short_hash};
 
 /// A ready job that was heard of within this time is alive.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -24,9 +23,15 @@ const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 /// A process of a job, and what hangs on it.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) process: Arc<Process>,
+    pub(super) process: Arc<Tree>,
     pub(super) tally: Tally,
-    pub(super) captures: Vec<JoinHandle<()>>,
+    /// What it says is read as long as this is there, and to its last word.
+    pub(super) _capture: Capture,
+}
+
+/// The lock of what only one job of this user may have. Without a directory for it the job's own supervisor still knows.
+fn lock_of(word: &str) -> Option<PathBuf> {
+    shared_dir().ok().map(|dir| dir.join(format!("{}.lock", short_hash(word))))
 }
 
 /// What a job hears: whoever serves a backend what is meant for its type, and every job the topics of its config.
@@ -36,18 +41,14 @@ fn subscriptions(config: &JobConfig, supervisor_id: &str) -> Vec<String> {
     own.chain(config.topics_to_subscribe.iter().cloned()).collect()
 }
 
-/// Somebody who waits until an order has been carried out.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) wants: Wants,
-    pub(super) reply: oneshot::Sender<Result<Reply, Refusal>>,
-}
-
-/// What a waiter waits for.
+/// Whether a job is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wants {
-    Running,
-    Stopped,
+pub(super) enum Presence {
+    Here,
+    /// It ends, and is gone then.
+    Leaving,
+    /// It has no process, and nobody sees it any more. Its place in the list is kept.
+    Gone,
 }
 
 /// A job.
@@ -65,12 +66,20 @@ pub(super) struct Entry {
     pub(super) subscriptions: Vec<String>,
     /// Payloads reach it through the ring.
     reads_ring: bool,
-    pub(super) waiters: Vec<Waiter>,
+    /// What it becomes as soon as it has no process.
+    pub(super) next_config: Option<JobConfig>,
+    /// It starts when its rank does.
+    pub(super) is_due: bool,
+    /// The files no longer have it.
+    pub(super) presence: Presence,
+    /// Its next time, if it has a schedule.
+    pub(super) next_start: Option<NextStart>,
     pub(super) last_end: Option<ChildEnd>,
     last_end_was_good: bool,
     pub(super) started_at: Option<Instant>,
     stats: JobStats,
     heard_at: Option<Instant>,
+    beats: u64,
     restarts: Count,
 }
 
@@ -79,20 +88,24 @@ impl Entry {
         Self {
             subscriptions: subscriptions(&config, supervisor_id),
             reads_ring: false,
+            log: JobLog::of(&config.name),
             config,
             state: JobState::Stopped,
             history: History::default(),
             generation: 0,
             instance_id: None,
             running: None,
-            log: JobLog::default(),
             book: Book::default(),
-            waiters: Vec::new(),
+            next_config: None,
+            is_due: false,
+            presence: Presence::Here,
+            next_start: None,
             last_end: None,
             last_end_was_good: true,
             started_at: None,
             stats: JobStats::default(),
             heard_at: None,
+            beats: 0,
             restarts: Count::default(),
         }
     }
@@ -116,6 +129,7 @@ impl Entry {
         self.generation += 1;
         self.started_at = Some(Instant::now());
         self.heard_at = None;
+        self.beats = 0;
         self.stats = JobStats::default();
         let instance_id = uuid::Uuid::new_v4().to_string();
         self.instance_id = Some(instance_id.clone());
@@ -132,19 +146,27 @@ impl Entry {
             topics: self.subscriptions.clone(),
             ring,
             wait: self.config.wait,
+            process: self.config.process.clone(),
+            exclusive: self.config.supervise.exclusive.as_deref().and_then(lock_of),
+            cgroup: None,
+            memory_max: self.config.supervise.memory.max_bytes,
+            stop_timeout: self.config.supervise.stop_timeout,
+            watchdog_timeout: self.config.supervise.watchdog_timeout,
             settings: self.config.settings.clone(),
             config_text: self.config.text.clone(),
         }
     }
 
     /// The process is gone: its counts go into the book.
-    pub(super) fn end_start(&mut self, end: ChildEnd, was_asked: bool) -> Option<Running> {
+    pub(super) fn end_start(&mut self, end: ChildEnd, was_asked: bool) {
         self.read_tally();
         self.book.close();
         self.last_end = Some(end);
-        self.last_end_was_good = end.is_success() || was_asked && end.is_terminated();
+        let is_success =
+            matches!(end, ChildEnd::Code(code) if self.config.supervise.success_exit_codes.contains(&code));
+        self.last_end_was_good = is_success || was_asked && end.is_terminated();
         self.instance_id = None;
-        self.running.take()
+        self.running = None;
     }
 
     pub(super) fn read_tally(&mut self) {
@@ -153,8 +175,19 @@ impl Entry {
         }
     }
 
+    /// How often it was started again.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.count
+    }
+
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = Some(now);
+    }
+
+    /// Its heartbeat, if there was one since the last look.
+    pub(super) fn new_beat(&mut self) -> Option<Beat> {
+        let beat = self.running.as_ref()?.tally.last_beat();
+        (std::mem::replace(&mut self.beats, beat.number) != beat.number).then_some(beat)
     }
 
     /// What the job says of itself must be what it was told.
@@ -193,9 +226,39 @@ impl Entry {
         }
     }
 
+    /// Its configuration is this from now on; it has no process.
+    pub(super) fn adopt(&mut self, config: JobConfig, supervisor_id: &str) {
+        self.subscriptions = subscriptions(&config, supervisor_id);
+        self.config = config;
+        self.history.clear();
+    }
+
+    /// What it is to be: with a new configuration that waits for the end of its process.
+    pub(super) fn wanted(&self) -> &JobConfig {
+        self.next_config.as_ref().unwrap_or(&self.config)
+    }
+
+    /// Whether it is one of the jobs, also when it is about to leave them.
+    pub(super) fn is_seen(&self) -> bool {
+        self.presence != Presence::Gone
+    }
+
+    /// Whether it has a process, or is about to have one.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state.name(), StateName::Starting | StateName::Ready | StateName::Stopping)
+    }
+
+    /// Times of its schedule that passed while it ran are passed over.
+    pub(super) fn pass_over(&mut self) {
+        if let (Some(schedule), Some(next)) = (&self.config.supervise.schedule, self.next_start.take()) {
+            self.next_start = Some(next.pass_over(schedule, &Clocks::now()));
+        }
+    }
+
     /// Why it is where it is.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.state {
+            JobState::Waiting { hold } => Some(hold.to_string()),
             JobState::BackingOff { why, .. } => Some(why.clone()),
             JobState::Fatal { reason } => Some(reason.clone()),
             JobState::Exited { end } => Some(why(*end)),
@@ -210,6 +273,10 @@ impl Entry {
         };
         let restart_in = match &self.state {
             JobState::BackingOff { until, .. } => Some(until.saturating_duration_since(now).as_secs_f64()),
+            JobState::Waiting { .. } => {
+                let next = self.next_start.as_ref().and_then(NextStart::instant);
+                next.map(|next| next.saturating_duration_since(now).as_secs_f64())
+            }
             _ => None,
         };
         JobStatus {
@@ -224,36 +291,9 @@ impl Entry {
             restart_in_s: restart_in,
             restarts: self.restarts.count,
             region: None,
+            log: self.log.counts(),
             last_end: self.last_end.map(|end| end.to_string()),
             stats: self.stats(now),
         }
     }
-
-    /// Answers those whose wish is fulfilled, or cannot be any more.
-    pub(super) fn answer_waiters(&mut self) {
-        let state = self.state.name();
-        let reason = self.reason();
-        for waiter in std::mem::take(&mut self.waiters) {
-            let name = self.config.name.clone();
-            let reached = match (waiter.wants, state) {
-                (_, StateName::Starting | StateName::Stopping) => {
-                    self.waiters.push(waiter);
-                    continue;
-                }
-                (Wants::Running, StateName::Ready | StateName::Exited) => true,
-                (Wants::Stopped, StateName::Stopped | StateName::Exited | StateName::Fatal) => true,
-                (Wants::Running, StateName::Stopped | StateName::BackingOff | StateName::Fatal)
-                | (Wants::Stopped, StateName::Ready | StateName::BackingOff) => false,
-            };
-            let answer = match reached {
-                true => Ok(Reply::Job { name, state }),
-                false => Err(Refusal::Failed { name, state, why: reason.clone().unwrap_or_else(overtaken) }),
-            };
-            waiter.reply.send(answer).ok();
-        }
-    }
-}
-
-fn overtaken() -> String {
-    "another command came in between".into()
 }

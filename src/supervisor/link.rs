@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::dispatcher::{Mail, Mailbox, Report};
 use crate::bus::{Arrival, BusError, Contexts, Deadline, Endpoints, Publisher, Subscriber};
-use crate::message::{
-    Alert, Body, Heartbeat, JobReady, JobStarted, Message, Origin, Plane, StatsReport, SupervisorInfo, Topic,
-};
+use crate::message::{Alert, Body, JobReady, JobStarted, Message, Origin, Plane, StatsReport, SupervisorInfo, Topic};
 use crate::os::Wake;
 
 /// Hears and speaks for the supervisor.
@@ -46,6 +44,11 @@ impl Link {
             .spawn(move || listen(&mut subscriber, &bell, &mailbox, &own_id))
             .map_err(BusError::System)?;
         Ok(Self { publisher, end, thread: Some(thread) })
+    }
+
+    /// Whether anybody would hear it.
+    pub(super) fn has_readers(&self, topic: &Topic) -> bool {
+        self.publisher.has_readers(Plane::Control, topic)
     }
 
     /// Says something to jobs; on the control plane this never waits.
@@ -94,9 +97,7 @@ fn listen(subscriber: &mut Subscriber, end: &Wake, mailbox: &Mailbox, supervisor
 /// A report as mail; what cannot be read is passed over, as a frame that is no message.
 fn read(arrival: &Arrival, supervisor_id: &str) -> Option<Mail> {
     let envelope = &arrival.delivery.envelope;
-    let report = if let Some(body) = envelope.body::<Heartbeat>() {
-        Report::Beat(body.ok()?)
-    } else if let Some(body) = envelope.body::<StatsReport>() {
+    let report = if let Some(body) = envelope.body::<StatsReport>() {
         Report::Stats(Box::new(body.ok()?.stats))
     } else if let Some(body) = envelope.body::<JobReady>() {
         body.ok()?;

@@ -12,19 +12,33 @@
 //! and the restart policy are pure tables; events of an earlier start of a job are dropped; a job never has two processes.
 
 mod answers;
+mod changes;
 mod child;
 mod dispatcher;
 mod edges;
 mod embed;
 mod entry;
+mod holds;
 mod link;
 mod logs;
+mod operator;
+mod orders;
+mod origin;
+mod orphans;
 mod phases;
 mod policy;
+mod reload;
 mod ring;
+mod roll;
 mod shutdown;
 mod state;
+mod sweep;
+mod systemd;
 mod tap;
+mod timetable;
+mod tree;
+mod watch;
 
 pub use crate::os::DirectoryError;
 pub use embed::{Handle, Supervisor, SupervisorError};
+pub use operator::OperatorError;

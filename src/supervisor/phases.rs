@@ -7,18 +7,19 @@ use super::edges::{edges, under_way};
 use super::entry::Entry;
 use super::ring::Owed;
 use super::shutdown::{Next, Shutdown};
-use super::state::Event;
-use crate::config::Kind;
+use super::state::{Event, Hold, JobState};
+use crate::config::{Kind, is_meant};
 use crate::control::StateName;
 use crate::telemetry::{Draining, Missing, Ready, RingKept, RingTrouble, StillWaiting, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Jobs of this rank and below have been started; the next rank comes when they are ready, or at this time.
+    /// These jobs of this rank have been started; the next rank comes when they are ready, or at this time.
     Starting {
         rank: u8,
         until: Instant,
+        started: Vec<usize>,
     },
     Running,
     Stopping(Shutdown),
@@ -31,6 +32,8 @@ impl Dispatcher {
         match self.phase {
             Phase::Starting { .. } | Phase::Running => {
                 StopBegins { reason }.emit();
+                self.parts.entries.iter_mut().for_each(|entry| entry.is_due = false);
+                self.parts.systemd.stopping();
                 self.phase = Phase::Stopping(Shutdown::begin(Kind::LAST_RANK));
                 self.end_rank(Kind::LAST_RANK);
             }
@@ -46,10 +49,10 @@ impl Dispatcher {
     pub(super) fn advance(&mut self) {
         loop {
             match &mut self.phase {
-                Phase::Starting { rank, until } => {
+                Phase::Starting { rank, until, started } => {
                     let rank = *rank;
-                    let is_settled = |entry: &Entry| entry.state.is_settled() || entry.state.name() == StateName::Ready;
-                    if Instant::now() < *until && !self.of_rank(rank).all(|job| is_settled(&self.parts.entries[job])) {
+                    let is_there = |job: &usize| has_come(&self.parts.entries[*job].state);
+                    if Instant::now() < *until && !started.iter().all(is_there) {
                         return;
                     }
                     self.start_rank(rank + 1);
@@ -67,7 +70,7 @@ impl Dispatcher {
     fn of_rank(&self, rank: u8) -> impl Iterator<Item = usize> + use<> {
         let entries = self.parts.entries.iter().enumerate();
         let jobs: Vec<_> =
-            entries.filter(|(_, entry)| entry.config.kind.start_rank() == rank).map(|(job, _)| job).collect();
+            entries.filter(|(_, entry)| entry.wanted().kind.start_rank() == rank).map(|(job, _)| job).collect();
         jobs.into_iter()
     }
 
@@ -76,17 +79,34 @@ impl Dispatcher {
             self.phase = Phase::Running;
             let entries = &self.parts.entries;
             let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
-            Ready { supervisor_id: &self.parts.info.supervisor_id, ready, jobs: entries.len() }.emit();
+            let jobs = entries.iter().filter(|entry| entry.is_seen()).count();
+            Ready { supervisor_id: &self.parts.info.supervisor_id, ready, jobs }.emit();
+            self.parts.systemd.ready();
             return;
         }
-        let timeouts = self.of_rank(rank).map(|job| self.parts.entries[job].config.supervise.startup_timeout);
+        let started: Vec<_> = self.of_rank(rank).filter(|job| self.parts.entries[*job].is_due).collect();
+        let timeouts = started.iter().map(|job| self.parts.entries[*job].wanted().supervise.startup_timeout);
         let until = Instant::now() + timeouts.max().unwrap_or(Duration::ZERO);
-        self.phase = Phase::Starting { rank, until };
-        self.of_rank(rank).for_each(|job| self.apply(job, Event::Start));
+        self.phase = Phase::Starting { rank, until, started: started.clone() };
+        for job in started {
+            self.parts.entries[job].is_due = false;
+            self.apply(job, Event::Start);
+        }
     }
 
+    /// Tells the jobs of a rank to end, but for those that others of it still need.
     fn end_rank(&mut self, rank: u8) {
-        self.of_rank(rank).for_each(|job| self.apply(job, Event::Stop));
+        let of_rank: Vec<_> = self.of_rank(rank).collect();
+        let is_needed = |job: usize| {
+            let needs = |other: &usize| {
+                let entry = &self.parts.entries[*other];
+                let names = &entry.config.supervise.depends_on;
+                !entry.state.is_settled() && names.iter().any(|name| is_meant(name, &self.parts.entries[job].config))
+            };
+            of_rank.iter().any(needs)
+        };
+        let free: Vec<_> = of_rank.iter().copied().filter(|job| !is_needed(*job)).collect();
+        free.into_iter().for_each(|job| self.apply(job, Event::Stop));
     }
 
     /// One step of the end; `false` if it waits for something.
@@ -96,6 +116,7 @@ impl Dispatcher {
         if self.drain_due.is_some_and(|due| Instant::now() < due) {
             return false;
         }
+        self.end_rank(shutdown.rank);
         let is_gone = self.of_rank(shutdown.rank).all(|job| self.parts.entries[job].state.is_settled());
         let left = if is_gone { self.under_way(shutdown.rank) } else { UnderWay::default() };
         let count = left.messages();
@@ -146,7 +167,7 @@ impl Dispatcher {
             Ok(waiting) if waiting.is_empty() => {}
             Ok(waiting) => {
                 self.is_clean = false;
-                RingKept { waiting: &waiting, config_dir: &self.parts.config_dir }.emit();
+                RingKept { waiting: &waiting, config_dir: &self.parts.origin.dir.display().to_string() }.emit();
             }
             Err(error) => RingTrouble { doing: "removing it", error: &error }.emit(),
         }
@@ -203,6 +224,15 @@ impl Dispatcher {
         for (writer, mark) in marks {
             self.parts.entries[job].book.expect_from(writer, mark);
         }
+    }
+}
+
+/// Whether a job that was started has come as far as it will for now.
+fn has_come(state: &JobState) -> bool {
+    match state {
+        // Who waits for one that is coming comes too.
+        JobState::Waiting { hold } => !matches!(hold, Hold::Needs { is_coming: true, .. }),
+        state => state.is_settled() || state.name() == StateName::Ready,
     }
 }
 

@@ -57,9 +57,9 @@ pub(crate) enum Outcome {
 }
 
 /// Only a source can have done its work: all others are there for whoever needs them.
-pub(crate) fn outcome(kind: Kind, end: ChildEnd) -> Outcome {
+pub(crate) fn outcome(kind: Kind, end: ChildEnd, policy: &Supervise) -> Outcome {
     match (end, kind) {
-        (ChildEnd::Code(0), Kind::Source) => Outcome::Done,
+        (_, Kind::Source) if policy.is_success(end) => Outcome::Done,
         (ChildEnd::Code(code), _) if code == i32::from(EXIT_CONFIG) => Outcome::Hopeless,
         _ => Outcome::Failed,
     }

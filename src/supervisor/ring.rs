@@ -29,6 +29,12 @@ pub(super) use plan::{Plan, plan};
 /// Under this name the readers of programs that are no jobs appear.
 const TAP: &str = "bus";
 
+/// Regions that are looked at in a second, on the average.
+const LOOKS_A_SECOND: usize = 20;
+
+/// A beat is never quite punctual.
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
 /// The ring of one supervisor.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -98,7 +104,7 @@ impl Ring {
     /// The place that a job has now.
     fn place(&self, job: usize) -> Option<RingPlace> {
         let Seat { writes, reads, .. } = self.seats[job];
-        let place = RingPlace { ring: self.id.clone(), writes, reads, has_outsiders: self.has_outsiders };
+        let place = RingPlace { ring: self.id.clone(), writes, reads };
         (writes || reads).then_some(place)
     }
 
@@ -161,6 +167,51 @@ impl Ring {
         Ok(self.waiting(&edges))
     }
 
+    /// Whether some job needs copies over the bus.
+    pub(super) fn has_outsiders(&self) -> bool {
+        self.has_outsiders
+    }
+
+    /// A job more, or one that is to have another place from its next start on. Its process must be gone.
+    /// `keeps_size`: its region stays as large as it is.
+    pub(super) fn replan(&mut self, job: usize, mut plan: Plan, keeps_size: bool) {
+        self.names.insert(plan.number, plan.name.clone());
+        if job == self.seats.len() {
+            self.seats.push(Seat { plan: plan.clone(), writes: false, reads: false });
+        }
+        let seat = &mut self.seats[job];
+        if keeps_size && seat.plan.region_bytes.is_some() && plan.region_bytes.is_some() {
+            plan.region_bytes = seat.plan.region_bytes;
+        }
+        let keeps_reading = seat.reads && plan.reads.is_some();
+        seat.reads = false;
+        seat.plan = plan;
+        self.has_outsiders |= self.seats[job].plan.is_subscribed && self.seats[job].plan.reads.is_none();
+        self.seats[job].writes = self.region_for(job);
+        if keeps_reading {
+            self.subscribe(job);
+        }
+    }
+
+    /// The region that a job's plan says; `false` if it says none, or there is no room for it: then it goes by the bus.
+    fn region_for(&mut self, job: usize) -> bool {
+        let Some(plan) = self.seats[job].plan.writer() else { return false };
+        self.give_region(job, &plan).unwrap_or_else(|error| {
+            RingPlaceRefused { job: &self.seats[job].plan.name, error: &error }.emit();
+            false
+        })
+    }
+
+    /// A job is no longer configured, and its process is gone: what waits for it is lost, and given; what it has written
+    /// stays until it is read.
+    pub(super) fn leave(&mut self, job: usize) -> Vec<Waiting> {
+        let lost = self.lose_reader(job);
+        self.seats[job].writes = false;
+        self.seats[job].plan.region_bytes = None;
+        self.seats[job].plan.reads = None;
+        lost
+    }
+
     /// A job's process is gone: its last wake-up may be missing.
     pub(super) fn ended(&self) {
         self.control.sweep();
@@ -200,8 +251,14 @@ impl Ring {
         std::mem::take(&mut self.losses)
     }
 
-    /// Once a second: dead times, and what of others' leftovers can go now.
+    /// From time to time: dead times, and what of others' leftovers can go now. A look at a region maps it, so that there are
+    /// pauses where there are many.
     pub(super) fn beat(&mut self, now: Instant) {
+        let looks = self.seats.len().div_ceil(LOOKS_A_SECOND).max(1);
+        let every = Duration::from_secs(looks as u64);
+        if now.duration_since(self.beat_at) + HALF_A_SECOND < every {
+            return;
+        }
         let passed = now.duration_since(std::mem::replace(&mut self.beat_at, now));
         for WriterStatus { unique_id, waited, .. } in self.control.status().writers {
             let before = self.dead_times.get(&unique_id).map_or(waited, |dead| dead.waited);

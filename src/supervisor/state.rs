@@ -3,15 +3,20 @@
 //! ```text
 //!            start               ready
 //!  Stopped ────────▶ Starting ──────────▶ Ready
-//!     ▲                 │ ▲                 │  stop, restart, hang, its own end
-//!     │ stop            │ │ time           ▼
-//!     ├──────────────◀──┼─BackingOff ◀── Stopping ──▶ Exited   it has done its work
+//!     ▲     ▲ held ▲    │ ▲                 │  stop, restart, hang, its own end
+//!     │     ▼      │    │ │ time           ▼
+//!     ├── Waiting ─┘ ◀──┼─BackingOff ◀── Stopping ──▶ Exited   it has done its work
 //!     └─────────────────┴────────────────────┴─────▶ Fatal    only a human can help
 //! ```
 //!
-//! Invariants: a stop wins over every pending restart; a job has no second process before the first is reaped and its
-//! group is empty ([`Event::Gone`] is the only way out of `Stopping`); what follows stands in [`Then`].
+//! Every start asks whether something holds the job back ([`Hold`]): another job, a lock, its schedule; then it waits,
+//! without a process, until that is over.
+//!
+//! Invariants: a stop wins over every pending restart and every wait; a job has no second process before the first is
+//! reaped and nothing that it started is left ([`Event::Gone`] is the only way out of `Stopping`); what follows stands in
+//! [`Then`].
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::policy::{History, Jitter, Outcome, Verdict, verdict};
@@ -26,8 +31,17 @@ pub(crate) enum JobState {
     Stopped,
     /// Its process is being made or has not said that it is ready.
     Starting { pid: Option<u32>, ready_by: Instant, is_ready: bool },
+    /// It starts by itself when nothing holds it back any more.
+    Waiting { hold: Hold },
     /// It works.
-    Ready { pid: u32, since: Instant, beat_due: Instant, progress: u64, progress_due: Option<Instant> },
+    Ready {
+        pid: u32,
+        since: Instant,
+        beat_due: Instant,
+        progress: u64,
+        progress_due: Option<Instant>,
+        age_due: Option<Instant>,
+    },
     /// It starts again at this time.
     BackingOff { until: Instant, why: String },
     /// It is to end, or its leader has ended and the rest of its group has not.
@@ -36,6 +50,28 @@ pub(crate) enum JobState {
     Exited { end: ChildEnd },
     /// Only a human can help.
     Fatal { reason: String },
+}
+
+/// What holds a job back that is to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Another job must be ready first.
+    Needs { job: String, is_coming: bool },
+    /// Another job has what only one may have.
+    Taken { what: String, by: String },
+    /// It is not its time.
+    NotYet { until: String },
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Needs { job, is_coming: true } => write!(f, "{job} is not ready yet"),
+            Self::Needs { job, is_coming: false } => write!(f, "{job} does not run, and it depends on it"),
+            Self::Taken { what, by } => write!(f, "{by} has {what}"),
+            Self::NotYet { until } => write!(f, "its next time is {until}"),
+        }
+    }
 }
 
 /// How far an ordered end has come.
@@ -56,6 +92,8 @@ pub(crate) enum Then {
     Stop,
     /// It starts again at once.
     Start,
+    /// It starts again, since it is that old, or holds that much memory: nobody's failure.
+    StartFor(String),
     /// The policy decides: by this failure, or else by how the process ended.
     Decide(Option<String>),
 }
@@ -81,6 +119,10 @@ pub(crate) enum Event {
     LeaderEnded,
     /// Leader reaped, group empty.
     Gone { end: ChildEnd, outcome: Outcome },
+    /// It holds more memory than it may; whether that is a failure.
+    Overgrown { why: String, is_failure: bool },
+    /// What held it back may be over.
+    Look,
     /// Time has passed.
     Tick,
     /// All must be gone now.
@@ -100,11 +142,13 @@ pub(crate) enum Effect {
     Kill,
 }
 
-/// Time and chance, as the caller sees them.
-#[derive(Debug, Clone, Copy)]
+/// The world, as the caller sees it.
+#[derive(Debug, Clone)]
 pub(crate) struct Now {
     pub(crate) at: Instant,
     pub(crate) jitter: Jitter,
+    /// What would hold the job back if it were to start.
+    pub(crate) hold: Option<Hold>,
 }
 
 impl JobState {
@@ -112,6 +156,7 @@ impl JobState {
     pub(crate) fn name(&self) -> StateName {
         match self {
             Self::Stopped => StateName::Stopped,
+            Self::Waiting { .. } => StateName::Waiting,
             Self::Starting { .. } => StateName::Starting,
             Self::Ready { .. } => StateName::Ready,
             Self::BackingOff { .. } => StateName::BackingOff,
@@ -139,12 +184,12 @@ impl JobState {
     pub(crate) fn due(&self) -> Option<Instant> {
         match self {
             Self::Starting { ready_by, .. } => Some(*ready_by),
-            Self::Ready { beat_due, progress_due, .. } => {
-                Some(progress_due.map_or(*beat_due, |due| due.min(*beat_due)))
+            Self::Ready { beat_due, progress_due, age_due, .. } => {
+                [*progress_due, *age_due].into_iter().flatten().chain([*beat_due]).min()
             }
             Self::BackingOff { until, .. } => Some(*until),
             Self::Stopping { next_at, .. } => Some(*next_at),
-            Self::Stopped | Self::Exited { .. } | Self::Fatal { .. } => None,
+            Self::Stopped | Self::Waiting { .. } | Self::Exited { .. } | Self::Fatal { .. } => None,
         }
     }
 
@@ -157,6 +202,7 @@ impl JobState {
                 *progress_due = progress_due.map(|due| due + by);
             }
             Self::Stopped
+            | Self::Waiting { .. }
             | Self::BackingOff { .. }
             | Self::Stopping { .. }
             | Self::Exited { .. }
@@ -170,7 +216,7 @@ impl JobState {
         event: Event,
         policy: &Supervise,
         history: &mut History,
-        now: Now,
+        now: &Now,
     ) -> (Self, Option<Effect>) {
         if let Self::Ready { since, .. } = &self {
             history.note_ready_for(now.at.duration_since(*since), policy);
@@ -187,23 +233,29 @@ impl JobState {
             }
             Event::Ready => self.on_ready(policy, now),
             Event::Beat { progress } => self.on_beat(progress, policy, now),
+            Event::Overgrown { why, is_failure } => self.on_overgrown(why, is_failure, policy, now),
+            Event::Look => self.on_look(policy, now),
             Event::LeaderEnded => self.on_leader_ended(policy, now),
             Event::Gone { end, outcome } => self.on_gone(Some(end), outcome, why(end), policy, history, now),
             Event::Tick => self.on_tick(policy, now),
         }
     }
 
-    fn starting(policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn starting(policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
+        if let Some(hold) = now.hold.clone() {
+            return (Self::Waiting { hold }, None);
+        }
         (Self::Starting { pid: None, ready_by: now.at + policy.startup_timeout, is_ready: false }, Some(Effect::Spawn))
     }
 
-    fn ready(pid: u32, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn ready(pid: u32, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         let beat_due = now.at + policy.liveness_timeout;
         let progress_due = due_after(now, policy.watchdog_timeout);
-        (Self::Ready { pid, since: now.at, beat_due, progress: 0, progress_due }, None)
+        let age_due = due_after(now, policy.max_age);
+        (Self::Ready { pid, since: now.at, beat_due, progress: 0, progress_due, age_due }, None)
     }
 
-    fn stopping(pid: Option<u32>, step: Step, then: Then, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn stopping(pid: Option<u32>, step: Step, then: Then, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         let effect = match step {
             Step::Asked => Effect::Ask,
             Step::Terminated => Effect::Terminate,
@@ -212,11 +264,13 @@ impl JobState {
         (Self::Stopping { pid, step, next_at: now.at + policy.stop_timeout, then }, Some(effect))
     }
 
-    fn on_start(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_start(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
-            Self::Stopped | Self::BackingOff { .. } | Self::Exited { .. } | Self::Fatal { .. } => {
-                Self::starting(policy, now)
-            }
+            Self::Stopped
+            | Self::Waiting { .. }
+            | Self::BackingOff { .. }
+            | Self::Exited { .. }
+            | Self::Fatal { .. } => Self::starting(policy, now),
             Self::Stopping { pid, step, next_at, .. } => {
                 (Self::Stopping { pid, step, next_at, then: Then::Start }, None)
             }
@@ -224,7 +278,7 @@ impl JobState {
         }
     }
 
-    fn on_restart(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_restart(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
             // A job that is not ready yet does not hear messages yet.
             Self::Starting { pid, .. } => Self::stopping(pid, Step::Terminated, Then::Start, policy, now),
@@ -233,25 +287,29 @@ impl JobState {
         }
     }
 
-    fn on_stop(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_stop(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
             Self::Starting { pid, .. } => Self::stopping(pid, Step::Terminated, Then::Stop, policy, now),
             Self::Ready { pid, .. } => Self::stopping(Some(pid), Step::Asked, Then::Stop, policy, now),
             Self::Stopping { pid, step, next_at, .. } => {
                 (Self::Stopping { pid, step, next_at, then: Then::Stop }, None)
             }
-            Self::BackingOff { .. } | Self::Exited { .. } | Self::Fatal { .. } | Self::Stopped => (Self::Stopped, None),
+            Self::Stopped
+            | Self::Waiting { .. }
+            | Self::BackingOff { .. }
+            | Self::Exited { .. }
+            | Self::Fatal { .. } => (Self::Stopped, None),
         }
     }
 
-    fn on_kill(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_kill(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self.on_stop(policy, now) {
             (Self::Stopping { pid, then, .. }, _) => Self::stopping(pid, Step::Killed, then, policy, now),
             settled => settled,
         }
     }
 
-    fn on_spawned(self, pid: u32, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_spawned(self, pid: u32, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
             Self::Starting { pid: None, is_ready: true, .. } => Self::ready(pid, policy, now),
             Self::Starting { pid: None, ready_by, is_ready } => {
@@ -265,7 +323,7 @@ impl JobState {
         }
     }
 
-    fn on_ready(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_ready(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
             Self::Starting { pid: Some(pid), .. } => Self::ready(pid, policy, now),
             // The news of its process is slower than the process itself.
@@ -276,18 +334,34 @@ impl JobState {
         }
     }
 
-    fn on_beat(self, new: u64, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_beat(self, new: u64, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
-            Self::Ready { pid, since, progress, progress_due, .. } => {
+            Self::Ready { pid, since, progress, progress_due, age_due, .. } => {
                 let progress_due = if new == progress { progress_due } else { due_after(now, policy.watchdog_timeout) };
                 let beat_due = now.at + policy.liveness_timeout;
-                (Self::Ready { pid, since, beat_due, progress: new, progress_due }, None)
+                (Self::Ready { pid, since, beat_due, progress: new, progress_due, age_due }, None)
             }
             other => (other, None),
         }
     }
 
-    fn on_leader_ended(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_overgrown(self, why: String, is_failure: bool, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
+        let then = if is_failure { Then::Decide(Some(why)) } else { Then::StartFor(why) };
+        match self {
+            Self::Starting { pid, .. } => Self::stopping(pid, Step::Terminated, then, policy, now),
+            Self::Ready { pid, .. } => Self::stopping(Some(pid), Step::Asked, then, policy, now),
+            other => (other, None),
+        }
+    }
+
+    fn on_look(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
+        match self {
+            Self::Waiting { .. } => Self::starting(policy, now),
+            other => (other, None),
+        }
+    }
+
+    fn on_leader_ended(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         match self {
             Self::Starting { pid, .. } => Self::stopping(pid, Step::Terminated, Then::Decide(None), policy, now),
             Self::Ready { pid, .. } => Self::stopping(Some(pid), Step::Terminated, Then::Decide(None), policy, now),
@@ -298,7 +372,7 @@ impl JobState {
         }
     }
 
-    fn on_tick(self, policy: &Supervise, now: Now) -> (Self, Option<Effect>) {
+    fn on_tick(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
         if self.due().is_none_or(|due| now.at < due) {
             return (self, None);
         }
@@ -308,10 +382,14 @@ impl JobState {
                 let why = format!("not ready within {} s", seconds(policy.startup_timeout));
                 Self::stopping(pid, Step::Terminated, Then::Decide(Some(why)), policy, now)
             }
-            Self::Ready { pid, beat_due, .. } => {
-                let why = match now.at >= beat_due {
-                    true => format!("no heartbeat for {} s", seconds(policy.liveness_timeout)),
-                    false => format!("no progress for {} s", policy.watchdog_timeout.map_or(0.0, seconds)),
+            Self::Ready { pid, beat_due, progress_due, .. } => {
+                let why = if now.at >= beat_due {
+                    format!("no heartbeat for {} s", seconds(policy.liveness_timeout))
+                } else if progress_due.is_some_and(|due| now.at >= due) {
+                    format!("no progress for {} s", policy.watchdog_timeout.map_or(0.0, seconds))
+                } else {
+                    let why = format!("it has run for {} s", policy.max_age.map_or(0.0, seconds));
+                    return Self::stopping(Some(pid), Step::Asked, Then::StartFor(why), policy, now);
                 };
                 Self::stopping(Some(pid), Step::Terminated, Then::Decide(Some(why)), policy, now)
             }
@@ -331,21 +409,25 @@ impl JobState {
         why: String,
         policy: &Supervise,
         history: &mut History,
-        now: Now,
+        now: &Now,
     ) -> (Self, Option<Effect>) {
         let (outcome, why) = match self {
             Self::Stopping { then: Then::Stop, .. } => return (Self::Stopped, None),
-            Self::Stopping { then: Then::Start, .. } => return Self::starting(policy, now),
+            Self::Stopping { then: Then::Start | Then::StartFor(_), .. } => return Self::starting(policy, now),
             Self::Stopping { then: Then::Decide(Some(why)), .. } => (Outcome::Failed, why),
             Self::Stopping { then: Then::Decide(None), .. } | Self::Starting { .. } | Self::Ready { .. } => {
                 (outcome, why)
             }
-            settled @ (Self::Stopped | Self::BackingOff { .. } | Self::Exited { .. } | Self::Fatal { .. }) => {
-                return (settled, None);
-            }
+            settled @ (Self::Stopped
+            | Self::Waiting { .. }
+            | Self::BackingOff { .. }
+            | Self::Exited { .. }
+            | Self::Fatal { .. }) => return (settled, None),
         };
         let state = match verdict(policy, history, outcome, now.at, now.jitter) {
             Verdict::RestartIn(delay) => Self::BackingOff { until: now.at + delay, why },
+            // Until its next time.
+            Verdict::Leave if policy.schedule.is_some() => return Self::starting(policy, now),
             Verdict::Leave => match end {
                 Some(end) => Self::Exited { end },
                 None => Self::Fatal { reason: why },
@@ -372,7 +454,7 @@ pub(crate) fn why(end: ChildEnd) -> String {
 }
 
 /// A time limit that may be switched off.
-fn due_after(now: Now, timeout: Option<Duration>) -> Option<Instant> {
+fn due_after(now: &Now, timeout: Option<Duration>) -> Option<Instant> {
     timeout.map(|timeout| now.at + timeout)
 }
 
@@ -390,17 +472,18 @@ mod tests {
         policy: Supervise,
         history: History,
         at: Instant,
+        hold: Option<Hold>,
     }
 
     impl Subject {
         fn new() -> Self {
             let policy = Supervise::default();
-            Self { state: JobState::Stopped, policy, history: History::default(), at: Instant::now() }
+            Self { state: JobState::Stopped, policy, history: History::default(), at: Instant::now(), hold: None }
         }
 
         fn on(&mut self, event: Event) -> Option<Effect> {
-            let now = Now { at: self.at, jitter: Jitter::from_random(u32::MAX / 2) };
-            let (state, effect) = self.state.clone().step(event, &self.policy, &mut self.history, now);
+            let now = Now { at: self.at, jitter: Jitter::from_random(u32::MAX / 2), hold: self.hold.clone() };
+            let (state, effect) = self.state.clone().step(event, &self.policy, &mut self.history, &now);
             self.state = state;
             effect
         }
@@ -429,7 +512,7 @@ mod tests {
     }
 
     fn gone(end: ChildEnd) -> Event {
-        Event::Gone { end, outcome: outcome(Kind::Source, end) }
+        Event::Gone { end, outcome: outcome(Kind::Source, end, &Supervise::default()) }
     }
 
     #[test]
@@ -541,6 +624,63 @@ mod tests {
     }
 
     #[test]
+    fn whatever_holds_a_job_back_holds_every_start_and_a_stop_wins_over_it() {
+        let hold = || Some(Hold::Needs { job: "a".into(), is_coming: true });
+        let mut subject = Subject { hold: hold(), ..Subject::new() };
+        assert_eq!(subject.on(Event::Start), None);
+        assert_eq!(subject.state.name(), StateName::Waiting);
+        assert_eq!((subject.on(Event::Restart), subject.on(Event::Look)), (None, None));
+        subject.hold = None;
+        assert_eq!(subject.on(Event::Look), Some(Effect::Spawn));
+
+        let mut subject = ready();
+        subject.hold = hold();
+        subject.all([Event::Restart, gone(ChildEnd::Code(0))]);
+        assert_eq!(subject.state.name(), StateName::Waiting);
+        subject.on(Event::Stop);
+        assert_eq!(subject.state, JobState::Stopped);
+        subject.hold = None;
+        assert_eq!(subject.on(Event::Look), None);
+    }
+
+    #[test]
+    fn a_job_that_is_old_or_too_large_is_asked_to_end_and_starts_again_as_no_failure() {
+        let mut subject = Subject::new();
+        subject.policy.max_age = Some(Duration::from_secs(20));
+        subject.policy.max_restarts = Some(1);
+        subject.all([Event::Start, Event::Spawned { pid: 7 }, Event::Ready]);
+        for _ in 0..3 {
+            subject.at += Duration::from_secs(20);
+            subject.on(Event::Beat { progress: 0 });
+            assert_eq!(subject.on(Event::Tick), Some(Effect::Ask));
+            assert_eq!(subject.on(gone(ChildEnd::Code(0))), Some(Effect::Spawn));
+            subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
+            let overgrown = Event::Overgrown { why: "large".into(), is_failure: false };
+            assert_eq!(subject.on(overgrown), Some(Effect::Ask));
+            assert_eq!(subject.after(10.0), Some(Effect::Terminate));
+            assert_eq!(subject.after(10.0), Some(Effect::Kill));
+            assert_eq!(subject.on(failed()), Some(Effect::Spawn));
+            subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
+        }
+
+        subject.on(Event::Overgrown { why: "large".into(), is_failure: true });
+        subject.on(failed());
+        assert_eq!(subject.state.name(), StateName::BackingOff);
+    }
+
+    #[test]
+    fn a_scheduled_job_that_is_done_waits_for_its_next_time() {
+        let mut subject = ready();
+        subject.policy.schedule = "every 1 h".parse().ok();
+        subject.hold = Some(Hold::NotYet { until: "later".into() });
+        subject.on(gone(ChildEnd::Code(0)));
+        assert_eq!(subject.state.name(), StateName::Waiting);
+
+        subject.hold = None;
+        assert_eq!(subject.on(Event::Look), Some(Effect::Spawn));
+    }
+
+    #[test]
     fn a_bad_configuration_is_fatal_at_once() {
         let mut subject = ready();
         subject.on(gone(ChildEnd::Code(78)));
@@ -579,6 +719,8 @@ mod tests {
             Just(Event::LeaderEnded),
             Just(Event::Tick),
             Just(Event::KillNow),
+            Just(Event::Look),
+            Just(Event::Overgrown { why: "x".into(), is_failure: false }),
             Just(Event::Spawned { pid: 7 }),
             Just(Event::SpawnFailed { error: "x".into(), is_permanent: false }),
             Just(failed()),
@@ -590,11 +732,14 @@ mod tests {
         /// The model counts processes: one is there from `Spawn` to `Gone` or `SpawnFailed`; only what can happen in that
         /// situation is let happen.
         #[test]
-        fn there_are_never_two_processes(events in proptest::collection::vec((any_event(), 0.0f64..40.0), 0..200)) {
+        fn there_are_never_two_processes(
+            events in proptest::collection::vec((any_event(), 0.0f64..40.0, any::<bool>()), 0..200)
+        ) {
             let mut subject = Subject::new();
             subject.policy.restart = Restart::Always;
             let (mut asked, mut running) = (false, false);
-            for (event, pause) in events {
+            for (event, pause, is_held) in events {
+                subject.hold = is_held.then(|| Hold::NotYet { until: "later".into() });
                 let possible = match event {
                     Event::Spawned { .. } | Event::SpawnFailed { .. } => asked && !running,
                     Event::Ready | Event::Beat { .. } | Event::LeaderEnded | Event::Gone { .. } => running,

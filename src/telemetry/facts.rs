@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Diagnostic;
-use crate::control::Edge;
+use crate::control::{Changes, Edge, SignalNumber};
 use crate::job::LogLine;
 use crate::message::{Alert, Severity};
 use crate::os::ChildEnd;
@@ -65,11 +65,13 @@ pub(crate) struct JobEnded<'a> {
     pub(crate) job: &'a str,
     pub(crate) end: ChildEnd,
     pub(crate) was_asked: bool,
+    /// As its policy says.
+    pub(crate) is_success: bool,
 }
 
 impl JobEnded<'_> {
     pub(crate) fn emit(self) {
-        match (self.was_asked, self.end.is_success() || self.was_asked && self.end.is_terminated()) {
+        match (self.was_asked, self.is_success || self.was_asked && self.end.is_terminated()) {
             (true, true) => tracing::info!("[{}] stopped", self.job),
             (true, false) => tracing::warn!("[{}] stopped with {}", self.job, self.end),
             (false, true) => tracing::info!("[{}] has ended by itself", self.job),
@@ -88,6 +90,65 @@ pub(crate) struct JobRestarts<'a> {
 impl JobRestarts<'_> {
     pub(crate) fn emit(self) {
         tracing::warn!("[{}] starts again in {:.1} s: {}", self.job, self.delay.as_secs_f64(), self.why);
+    }
+}
+
+/// A job ends and starts again, and it is nobody's failure.
+pub(crate) struct JobRenewed<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) why: &'a str,
+}
+
+impl JobRenewed<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("[{}] ends, to start anew: {}", self.job, self.why);
+    }
+}
+
+/// A job is to start, and something holds it back.
+pub(crate) struct JobWaits<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) hold: &'a str,
+}
+
+impl JobWaits<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("[{}] waits: {}", self.job, self.hold);
+    }
+}
+
+/// A job is no longer one.
+pub(crate) struct JobLeft<'a> {
+    pub(crate) job: &'a str,
+}
+
+impl JobLeft<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("[{}] removed", self.job);
+    }
+}
+
+/// An operator sent a signal.
+pub(crate) struct SignalSent<'a> {
+    pub(crate) job: &'a str,
+    pub(crate) signal: SignalNumber,
+}
+
+impl SignalSent<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("[{}] sending {}", self.job, self.signal);
+    }
+}
+
+/// What runs is brought in line with the files.
+pub(crate) struct Reloaded<'a> {
+    pub(crate) changes: &'a Changes,
+}
+
+impl Reloaded<'_> {
+    pub(crate) fn emit(self) {
+        let text = self.changes.to_string();
+        tracing::info!("reload: {}", text.trim_end().replace('\n', "; "));
     }
 }
 

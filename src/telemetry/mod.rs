@@ -2,16 +2,25 @@
 //!
 //! ERROR = data lost, or a human needed; WARN = recovered; INFO = the course of things; nothing per record.
 
+mod backlog;
 mod console;
 mod facts;
+mod number;
+mod process_facts;
 mod ring_facts;
+mod said;
 
-pub(crate) use console::log_to_console;
+pub(crate) use backlog::{Backlog, Next};
+pub(crate) use console::{Console, LogGuard, OWN, is_shown, log_to_console, log_to_subscriber};
 pub(crate) use facts::{
-    AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobReadyNow, JobRestarts,
-    JobSaid, JobStarting, Missing, Ready, StopBegins, Stopped, Undelivered,
+    AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobLeft, JobReadyNow,
+    JobRenewed, JobRestarts, JobSaid, JobStarting, JobWaits, Missing, Ready, Reloaded, SignalSent, StopBegins, Stopped,
+    Undelivered,
 };
+pub(crate) use number::with_commas;
+pub(crate) use process_facts::{CgroupRefused, CgroupsUsed, OrphanSeen, RollTrouble, Swept};
 pub(crate) use ring_facts::{
     LeftoverDrained, LostToGone, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
     RingReaderLost, RingTrouble, SeatHeld, StillWaiting, Waiting,
 };
+pub(crate) use said::{Line, Said};

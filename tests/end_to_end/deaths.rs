@@ -1,6 +1,8 @@
 //! kill -9: of a store, of a source, of the supervisor.
 
-use crate::harness::{Node, Picture, Signal, Site, is_suspended, send, wait_for};
+use std::fs;
+
+use crate::harness::{DEADLINE, Node, Picture, Signal, Site, is_suspended, send, wait_for, wait_until};
 
 /// Kills a job, sees it wait, and sees it back.
 fn kill_and_await(node: &mut Node<'_>, job: &str) -> (Picture, Picture) {
@@ -184,4 +186,154 @@ fn what_had_arrived_outlives_the_supervisor_and_no_second_store_writes_into_it()
         let times = numbers.iter().filter(|&&other| other == number).count();
         assert!(times >= 6, "each start made row {number}, and it is there {times} times");
     }
+}
+
+/// The pid that a script has written into a file.
+fn pid_in(site: &Site, file: &str) -> u32 {
+    wait_until(file, DEADLINE, || {
+        let text = fs::read_to_string(site.path(file)).unwrap_or_default();
+        text.strip_suffix('\n').and_then(|pid| pid.parse().ok()).ok_or_else(|| format!("{text:?}"))
+    })
+}
+
+fn runs(site: &Site, pid: u32) -> bool {
+    site.processes().iter().any(|process| process.pid == pid)
+}
+
+/// A supervisor is killed while one job is well, one is suspended, one is deaf and one has a deaf child outside of its group.
+fn leave_all_kinds(site: Site) {
+    let stray = "(setsid sh -c 'trap \"\" TERM; echo $$ > stray; while :; do sleep 1000; done' &) ; exit 0";
+    let site = site
+        .difficult("well", "good", "child = \"good\"")
+        .difficult("suspended", "good", "child = \"deaf\"")
+        .difficult("deaf", "deaf", "child = \"deaf\"")
+        .difficult("parent", "good", &format!("script = '''{stray}'''"));
+    let jobs = ["well", "suspended", "deaf", "parent"];
+    let mut node = site.start();
+    let before = node.wait_ready(&jobs);
+    let stray = pid_in(&site, "stray");
+    fs::remove_file(site.path("stray")).unwrap();
+    let old: Vec<u32> = jobs.iter().map(|job| before.running(job)).collect();
+    send(old[1], Signal::STOP);
+    wait_for("it is suspended", || is_suspended(old[1]));
+
+    node.kill();
+    let mut node = site.start();
+
+    let after = node.wait_ready(&jobs);
+    assert!(old.iter().chain([&stray]).all(|&pid| !runs(&site, pid)), "{:?}", site.processes());
+    assert!(jobs.iter().all(|job| !old.contains(&after.running(job))));
+    let log = node.log();
+    assert!(log.contains("a former start of this supervisor has left"), "{log}");
+    assert!(log.contains(&format!("(pid {stray})")), "{log}");
+    assert!(log.contains("what a former start had left is gone"), "{log}");
+    assert!(!log.contains("an earlier process of this job is still there"), "{log}");
+    node.stop();
+    site.wait_until_empty();
+}
+
+#[test]
+fn what_a_killed_supervisor_left_is_gone_before_the_next_starts_its_jobs() {
+    leave_all_kinds(Site::new());
+}
+
+#[test]
+fn what_a_killed_supervisor_left_is_found_without_control_groups_too() {
+    leave_all_kinds(Site::new().with_env("ENRGDAQ_CGROUP", "off"));
+}
+
+/// What a shell must run to start a supervisor at a site.
+fn start_line(site: &Site) -> String {
+    let command = site.command(&["--config", "configs"]);
+    let envs = command.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)));
+    let envs: Vec<_> = envs.map(|(name, value)| format!("{name}={value}")).collect();
+    let program = command.get_program().to_str().unwrap();
+    let dir = command.get_current_dir().unwrap().display();
+    format!("cd {dir}; exec env {} {program} --config configs 2>> nested.log", envs.join(" "))
+}
+
+#[test]
+fn a_supervisor_that_was_started_from_within_a_job_outlives_the_sweep() {
+    let inner = Site::new().difficult("inner", "good", "child = \"good\"");
+    let text = format!("setsid sh -c '{}' &", start_line(&inner));
+    let outer = Site::new().difficult("host", "good", &format!("script = '''{text}'''"));
+    let mut node = outer.start();
+    node.wait_ready(&["host"]);
+    let status = |site: &Site| {
+        site.ask("{\"id\":2,\"do\":\"status\"}").ok().and_then(|text| serde_json::from_str(&text).ok()).map(Picture)
+    };
+    let pid_of = |site: &Site| status(site).filter(|picture| picture.state("inner") == "ready")?.pid("inner");
+    let inner_pid = wait_until("the inner one is ready", DEADLINE, || pid_of(&inner).ok_or_else(String::new));
+    // The host would start another one.
+    outer.write("configs/host.toml", "daq_job_type = \"DAQJobDifficult\"\nbehaviour = \"good\"");
+
+    node.kill();
+    let mut node = outer.start();
+    node.wait_ready(&["host"]);
+
+    assert_eq!(pid_of(&inner), Some(inner_pid), "{}", node.log());
+    node.stop();
+    assert_eq!(pid_of(&inner), Some(inner_pid));
+}
+
+#[test]
+fn a_supervisor_that_is_started_again_from_within_its_own_job_does_not_kill_itself() {
+    let site = Site::new().difficult("host", "good", "child = \"deaf\"");
+    let text = format!("setsid sh -c \"while ! test -e go; do sleep 0.05; done; rm go; {}\" &", start_line(&site));
+    let site = site.difficult("host", "good", &format!("child = \"deaf\"\nscript = '''{text}'''"));
+    let mut node = site.start();
+    let old = node.wait_ready(&["host"]).running("host");
+
+    node.kill();
+    site.write("go", "");
+
+    let is_back = || {
+        let text = site.ask("{\"id\":2,\"do\":\"status\"}").ok()?;
+        let picture = Picture(serde_json::from_str(&text).ok()?);
+        (picture.state("host") == "ready" && picture.running("host") != old).then_some(())
+    };
+    let log = || fs::read_to_string(site.path("nested.log")).unwrap_or_default();
+    wait_until("it is back", DEADLINE, || is_back().ok_or_else(log));
+    assert!(!runs(&site, old));
+}
+
+#[test]
+fn two_supervisors_of_one_id_in_two_runtime_directories_leave_each_other_alone() {
+    let one = Site::new().difficult("job", "good", "child = \"good\"");
+    let two = Site::new().with_id(one.id()).supervisor("").difficult("job", "good", "");
+    let mut first = one.start();
+    let pid = first.wait_ready(&["job"]).running("job");
+    let mut second = two.start();
+    second.wait("it runs or is refused", |picture| picture.state("job") != "no such job");
+
+    assert_eq!(first.status().running("job"), pid, "{}", second.log());
+}
+
+#[test]
+fn a_roll_that_is_garbage_or_of_strangers_harms_nobody() {
+    let site = Site::new().difficult("job", "good", "");
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let mut node = site.start();
+    let pid = node.wait_ready(&["job"]).running("job");
+    let roll = site.socket("processes.json");
+    let text = wait_until("the roll has the job", DEADLINE, || {
+        let text = fs::read_to_string(&roll).unwrap_or_default();
+        if text.contains(&format!("\"pid\":{pid}")) { Ok(text) } else { Err(text) }
+    });
+    node.kill();
+    // The number has another owner now, as far as the roll can tell.
+    fs::write(&roll, text.replace(&format!("\"pid\":{pid}"), &format!("\"pid\":{}", stranger.id()))).unwrap();
+    let mut node = site.start();
+    node.wait_ready(&["job"]);
+    node.kill();
+    fs::write(&roll, "{\"boot_id\": [").unwrap();
+    let mut node = site.start();
+    node.wait_ready(&["job"]);
+
+    assert!(node.log().contains("cannot read"), "{}", node.log());
+    assert!(stranger.try_wait().unwrap().is_none(), "it was killed");
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert_eq!(node.stop(), 0);
+    assert!(!roll.exists());
 }

@@ -1,37 +1,6 @@
 //! A full disk holds data up, and loses none.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
-
-use crate::harness::{Signal, Site, said, send};
-
-/// A small file system of its own.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf) -> Self {
-        fs::create_dir_all(&at).expect("the place can be made");
-        let mounted = said(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&at));
-        assert_eq!(mounted.code, 0, "this test must be allowed to mount: {mounted:?}");
-        Self(at)
-    }
-
-    /// Leaves only so much room.
-    fn fill(&self, room_kb: usize) {
-        fs::write(self.0.join("ballast"), vec![0; (8 << 20) - (room_kb << 10)]).expect("there is room");
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.0.join("ballast")).expect("it is there");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        said(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
+use crate::harness::{Signal, Site, SmallDisk, send};
 
 const ROWS: u64 = 20_000;
 

@@ -11,7 +11,9 @@ fn site_of_the_repo() -> Site {
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     for entry in fs::read_dir(configs).unwrap() {
         let path = entry.unwrap().path();
-        fs::copy(&path, site.path("configs").join(path.file_name().unwrap())).unwrap();
+        if path.is_file() {
+            fs::copy(&path, site.path("configs").join(path.file_name().unwrap())).unwrap();
+        }
     }
     site
 }

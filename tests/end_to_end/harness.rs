@@ -1,5 +1,6 @@
 //! A place for one deployment, and the supervisor that runs there.
 
+mod disk;
 mod picture;
 mod process;
 
@@ -18,8 +19,9 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 use tempfile::TempDir;
 
+pub(crate) use disk::{FrozenDisk, SmallDisk};
 pub(crate) use picture::{Edge, Picture};
-pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, send};
+pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, send, variable};
 
 /// Nothing that is waited for takes so long, on any machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -33,6 +35,9 @@ pub(crate) struct Site {
     runtime: TempDir,
     program: PathBuf,
     id: String,
+    env: Vec<(String, String)>,
+    /// What the shell of a namespace does besides starting the supervisor.
+    namespace: Option<String>,
 }
 
 /// A supervisor that runs in a [`Site`].
@@ -76,6 +81,20 @@ impl Site {
         self
     }
 
+    /// With a variable in the environment of all that is started here.
+    #[must_use]
+    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its supervisors run in a namespace of pids of their own, started by this script as `"$@"`.
+    #[must_use]
+    pub(crate) fn in_namespace(mut self, script: &str) -> Self {
+        self.namespace = Some(script.to_owned());
+        self
+    }
+
     fn with_program(program: PathBuf) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mode: fs::Permissions = PermissionsExt::from_mode(0o700);
@@ -87,7 +106,8 @@ impl Site {
                 .expect("/tmp takes a directory")
         };
         let id = format!("lab_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let site = Self { dir: made("enrgdaq-e2e-"), runtime: made("e2e-"), program, id };
+        let site =
+            Self { dir: made("enrgdaq-e2e-"), runtime: made("e2e-"), program, id, env: Vec::new(), namespace: None };
         site.supervisor("")
     }
 
@@ -173,7 +193,19 @@ impl Site {
     }
 
     pub(crate) fn start_by(&self, arguments: &[&str], reader: LogReader) -> Node<'_> {
+        self.start_with_env(arguments, &[], reader)
+    }
+
+    pub(crate) fn start_with_env(&self, arguments: &[&str], env: &[(&str, String)], reader: LogReader) -> Node<'_> {
         let mut command = self.command(arguments);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        if let Some(script) = &self.namespace {
+            let plain = std::mem::replace(&mut command, Command::new("unshare"));
+            command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh"]);
+            command.arg(plain.get_program()).args(plain.get_args());
+            command.current_dir(plain.get_current_dir().expect("it was given one"));
+            command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().expect("the supervisor can be started");
         let log = Arc::new(Mutex::new(String::new()));
@@ -192,7 +224,12 @@ impl Site {
     /// The program with these arguments, ready to run.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(args).current_dir(self.dir.path()).env("ENRGDAQ_RUNTIME_DIR", self.runtime.path());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("ENRGDAQ_RUNTIME_DIR", self.runtime.path())
+            .env("XDG_STATE_HOME", self.dir.path().join("state"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -278,6 +315,15 @@ impl Site {
         println!("{total} messages, all there");
     }
 
+    /// Removes the control groups that a killed supervisor has left.
+    fn remove_cgroups(&self) {
+        let roll = fs::read(self.socket("processes.json")).unwrap_or_default();
+        let roll: serde_json::Value = serde_json::from_slice(&roll).unwrap_or_default();
+        let Some(dir) = roll["cgroup"].as_str() else { return };
+        fs::read_dir(dir).into_iter().flatten().flatten().for_each(|entry| drop(fs::remove_dir(entry.path())));
+        fs::remove_dir(dir).ok();
+    }
+
     /// How much the recorder wrote down.
     pub(crate) fn recorded(&self) -> u64 {
         fs::metadata(self.path("record")).map_or(0, |meta| meta.len() / 8)
@@ -291,6 +337,7 @@ impl Drop for Site {
             let left = self.processes();
             if left.is_empty() || Instant::now() > until {
                 self.segments().iter().for_each(|segment| drop(fs::remove_file(segment)));
+                self.remove_cgroups();
                 return;
             }
             left.iter().for_each(|process| send(process.pid, Signal::KILL));

@@ -10,6 +10,8 @@ mod bus_tcp;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod commands;
@@ -22,15 +24,23 @@ mod deaths;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod dependencies;
+#[cfg(test)]
 mod disk_full;
+#[cfg(test)]
+mod exec;
 #[cfg(test)]
 mod first_data;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod own_jobs;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod ring;
 #[cfg(test)]
@@ -38,4 +48,12 @@ mod security;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod supervision;
+#[cfg(test)]
+mod systemd;
+#[cfg(test)]
+mod trees;
+#[cfg(test)]
+mod watches;

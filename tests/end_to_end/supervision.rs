@@ -105,14 +105,14 @@ fn a_job_that_is_always_to_run_starts_again_after_a_clean_end() {
 
 #[test]
 fn a_job_that_hangs_is_killed_and_comes_back_with_the_reason_shown() {
-    let hang = "[supervise]\nliveness_timeout_seconds = 2\nstop_timeout_seconds = 0.5";
+    let hang = "[supervise]\nliveness_timeout_seconds = 3\nstop_timeout_seconds = 0.5";
     let site = Site::new().csv().rows(1_000_000, 10_000).difficult("hv", "good", hang);
     let mut node = site.start();
     let pid = node.wait_ready(&["csv", "rows", "hv"]).running("hv");
 
     send(pid, Signal::STOP);
 
-    node.wait("the reason is shown", |picture| picture.reason("hv") == "no heartbeat for 2 s");
+    node.wait("the reason is shown", |picture| picture.reason("hv") == "no heartbeat for 3 s");
     let picture = node.wait_back("hv", pid);
     assert_eq!((picture.restarts("hv"), picture.restarts("csv"), picture.restarts("rows")), (1, 0, 0));
     wait_until("the hanging process is gone", DEADLINE, || {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::config::Report;
 use crate::supervisor::SupervisorError;
 
 /// Why nothing could be measured.
@@ -15,8 +14,6 @@ pub(in crate::cli) enum BenchError {
     NoSuchStore { asked: String, known: String },
     #[error("cannot write the configuration of the benchmark into {path}")]
     Folder { path: PathBuf, source: io::Error },
-    #[error("the configuration of the benchmark does not fit the store; is it one that needs keys of its own?\n{0}")]
-    Config(Report),
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     #[error("the system refused a thread")]

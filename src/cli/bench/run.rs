@@ -15,7 +15,6 @@ use super::interrupt::Interrupt;
 use super::machine::{Use, memcpy_bytes_per_s, used_by};
 use super::plan::Plan;
 use super::site::{Site, is_source};
-use crate::config;
 use crate::control::{Command, Order, StateName, Status};
 use crate::job::JobTypes;
 use crate::supervisor::{Handle, Supervisor};
@@ -56,9 +55,8 @@ pub(super) struct Sample {
 /// Runs the plan.
 pub(super) fn run(plan: &Plan, types: &JobTypes, interrupt: &Interrupt) -> Result<Measured, BenchError> {
     let site = Site::make(plan)?;
-    let deployment = config::load(site.dir(), &types.catalog()).map_err(BenchError::Config)?;
     let before = memcpy_bytes_per_s();
-    let supervisor = Supervisor::of(deployment)?;
+    let supervisor = Supervisor::new(None, types, site.dir())?;
     let handle = supervisor.handle();
     let runs = thread::Builder::new().name("supervisor".into()).spawn(move || supervisor.run());
     let runs = runs.map_err(BenchError::Thread)?;

@@ -51,7 +51,7 @@ impl Site {
 
     fn write(&self, plan: &Plan) -> io::Result<()> {
         let write = |name: &str, table: Table| fs::write(self.dir.join(format!("{name}.toml")), table.to_string());
-        write("supervisor", supervisor(&self.id, plan))?;
+        write("supervisor", supervisor(&self.dir, &self.id, plan))?;
         write(STORE, store(&self.dir, plan))?;
         (0..plan.clients).try_for_each(|client| write(&source_name(client), source(client, plan)))
     }
@@ -100,10 +100,11 @@ pub(super) fn is_source(name: &str) -> bool {
     name.starts_with("bench_")
 }
 
-fn supervisor(id: &str, plan: &Plan) -> Table {
+fn supervisor(dir: &Path, id: &str, plan: &Plan) -> Table {
     let needed = (ROOM_FOR_MESSAGES * plan.message.bytes() * plan.clients).div_ceil(1 << 20);
     let mut table = Table::new();
     table.insert("info".into(), table_of([("supervisor_id", Value::from(id))]));
+    table.insert("state_dir".into(), dir.join("state").to_string_lossy().into_owned().into());
     // A job that dies would spoil the measurement: it is to be seen.
     table.insert("supervise".into(), table_of([("restart", Value::from("never"))]));
     table.insert("ring_buffer_size_mb".into(), integer(needed.max(RING_MB)));

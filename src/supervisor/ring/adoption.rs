@@ -102,7 +102,7 @@ impl Ring {
     }
 
     /// A region as planned, or the one that the job has; `false` if the ring has no entry left.
-    fn give_region(&mut self, job: usize, plan: &WriterPlan) -> Result<bool, ControlError> {
+    pub(super) fn give_region(&mut self, job: usize, plan: &WriterPlan) -> Result<bool, ControlError> {
         let added = match self.control.add_writer(plan) {
             Ok(Added::Found { bytes, has_planned_shape: false }) => {
                 match self.control.remove_writer(plan.unique_id, Leftovers::Keep) {

@@ -89,15 +89,17 @@ fn on_data_plane(subscriptions: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Supervise, Verbosity, Wait};
+    use crate::config::{ProcessSetup, Supervise, Verbosity, Wait};
 
     fn job(name: &str, kind: Kind) -> JobConfig {
         JobConfig {
             name: name.into(),
+            replica: None,
             path: name.into(),
             text: String::new(),
             job_type: "DAQJobTest",
             kind,
+            runs_program: false,
             unique_id: name.into(),
             verbosity: Verbosity::default(),
             use_shm_when_possible: true,
@@ -107,6 +109,7 @@ mod tests {
             backend: None,
             topics_to_subscribe: Vec::new(),
             supervise: Supervise::default(),
+            process: ProcessSetup::default(),
             settings: serde_json::Value::Null,
         }
     }

@@ -178,7 +178,7 @@ fn of_jobs_that_are_gone_readers_lose_what_waits_and_writers_stay_until_they_are
     assert_eq!(ring.owed()[0].writer, None);
 
     site.take(&plans[CSV], 2);
-    ring.beat(Instant::now());
+    ring.beat(Instant::now() + Duration::from_secs(1));
 
     assert_eq!(ring.control.writers(), [plans[A].number]);
     assert_eq!(edges(&ring).iter().map(|edge| edge.arrived).sum::<u64>(), 2);
@@ -242,10 +242,10 @@ fn a_fatal_reader_whose_seat_is_held_keeps_its_place_until_it_is_free() {
     site.send(&plans[A], 1);
 
     assert!(ring.lose_reader(CSV).is_empty());
-    ring.beat(Instant::now());
+    ring.beat(Instant::now() + Duration::from_secs(2));
     assert_eq!(ring.control.readers().len(), 1);
     drop(held);
-    ring.beat(Instant::now());
+    ring.beat(Instant::now() + Duration::from_secs(3));
 
     assert_eq!(ring.control.readers(), []);
 }
@@ -274,7 +274,7 @@ fn who_has_no_place_makes_copies_necessary() {
 
     let mut ring = site.open(&[&plans[..], &[outsider]].concat());
 
-    assert!(ring.before_start(A).unwrap().has_outsiders);
+    assert!(ring.before_start(A).is_some() && ring.has_outsiders());
     assert_eq!(ring.before_start(2), None);
     let crowd: Vec<_> = (0..70).map(|n| reader(&format!("r{n}"), Policy::Latest)).collect();
     let other = Site::new();

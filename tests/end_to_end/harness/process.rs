@@ -32,6 +32,15 @@ pub(super) fn with_environment(variable: &str) -> Vec<Process> {
     pids.filter(|&pid| has_it(pid)).filter_map(look).collect()
 }
 
+/// A variable of the environment with which a process was started.
+pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let of = |entry: &[u8]| {
+        String::from_utf8_lossy(entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?).into_owned().into()
+    };
+    environment.split(|&byte| byte == 0).find_map(of)
+}
+
 /// `pid (name) state ppid pgrp …`; `None` for one that has ended.
 fn look(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

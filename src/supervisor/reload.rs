@@ -1,0 +1,372 @@
+//! Bringing what runs in line with the files, while it runs.
+//!
+//! ```text
+//!  plan, reload, SIGHUP, add, rm, scale ─▶ queue ─▶ files read and checked aside ─▶ difference ─▶ carried out
+//!                                                   a fault: nothing changes        └─▶ plan: only told
+//! ```
+//!
+//! A job that changes is stopped, becomes its new self when nothing of the old one is left, and starts in the order of the
+//! kinds. One that is removed is stopped; what it has published stays until it is read, what waits for it is counted as
+//! lost and told.
+//!
+//! Invariants: one change after the other; a fault in any file changes nothing; a job whose configuration has not changed
+//! is not touched; the places of jobs in the list never move.
+
+use std::path::{Path, PathBuf};
+
+use super::changes::{between, is_same};
+use super::dispatcher::{Dispatcher, Mail};
+use super::entry::{Entry, Presence};
+use super::orders::{Asker, Pending, Wants};
+use super::phases::Phase;
+use super::ring::plan;
+use super::state::Event;
+use super::timetable::{Clocks, NextStart};
+use super::watch::watched_paths;
+use crate::config::{Deployment, JobConfig, Overrides, Report, Scaled};
+use crate::control::{Change, Changes, JobChange, Refusal, Reply, StateName};
+use crate::message::Severity;
+use crate::telemetry::{JobLeft, LostToGone, Reloaded};
+
+/// A change that waits for its turn, or for its files.
+#[derive(Debug)]
+pub(super) struct Load {
+    wish: Wish,
+    /// `None`: SIGHUP.
+    asker: Option<Asker>,
+    /// What is decided if the files are good.
+    overrides: Overrides,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To know what a reload would do.
+    Plan,
+    Reload,
+    /// The job of this file too.
+    Add(PathBuf),
+    /// Without the jobs of the file of this name.
+    Remove(String),
+    /// So many of them.
+    Scale(String, u16),
+}
+
+impl Wish {
+    /// The name of the only file that is concerned.
+    fn only(&self) -> Option<&str> {
+        match self {
+            Self::Plan | Self::Reload => None,
+            Self::Add(path) => path.file_stem().and_then(|stem| stem.to_str()),
+            Self::Remove(name) | Self::Scale(name, _) => Some(name),
+        }
+    }
+}
+
+/// The name of a job's file.
+fn file_of(job: &JobConfig) -> &str {
+    job.replica.as_ref().map_or(&job.name, |replica| &replica.of)
+}
+
+impl Dispatcher {
+    /// Takes a change into the queue, or refuses it.
+    pub(super) fn wish(&mut self, wish: Wish, asker: Option<Asker>) {
+        let refusal = match self.phase {
+            Phase::Stopping(_) | Phase::Done => Some(Refusal::Stopping),
+            Phase::Starting { .. } | Phase::Running => None,
+        };
+        if let Some(refusal) = refusal {
+            asker.map(|asker| asker.send(Err(refusal)).ok());
+            return;
+        }
+        self.loads.push_back(Load { wish, asker, overrides: Overrides::default() });
+        if self.loads.len() == 1 {
+            self.begin_load();
+        }
+    }
+
+    /// Has the files of the first in the queue read, aside.
+    fn begin_load(&mut self) {
+        while let Some(mut load) = self.loads.pop_front() {
+            match self.decision(&load.wish) {
+                Ok(overrides) => {
+                    load.overrides = overrides.clone();
+                    self.loads.push_front(load);
+                    let (origin, mailbox) = (self.parts.origin.clone(), self.parts.mailbox.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let loaded = Box::new(origin.load(&overrides));
+                        // Without a dispatcher nobody waits for it.
+                        mailbox.blocking_send(Mail::Loaded(loaded)).ok();
+                    });
+                    return;
+                }
+                Err(refusal) => drop(load.asker.map(|asker| asker.send(Err(refusal)))),
+            }
+        }
+    }
+
+    /// What will be decided if a wish comes true.
+    fn decision(&self, wish: &Wish) -> Result<Overrides, Refusal> {
+        let mut overrides = self.parts.operator.decided().clone();
+        match wish {
+            Wish::Plan | Wish::Reload => {}
+            Wish::Add(path) => {
+                let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                overrides.removed.remove(name);
+                if !is_in(path, &self.parts.origin.dir) {
+                    overrides.added.insert(path.clone());
+                }
+            }
+            Wish::Remove(name) => {
+                let is_file = |entry: &&Entry| entry.presence == Presence::Here && file_of(entry.wanted()) == name;
+                let entry = self.parts.entries.iter().find(is_file).ok_or_else(|| self.no_such_job(name))?;
+                // What was only added needs no word against it.
+                if !overrides.added.remove(&entry.wanted().path) {
+                    overrides.removed.insert(name.clone());
+                }
+                overrides.scaled.remove(name);
+                for copy in self.parts.entries.iter().filter(is_file) {
+                    overrides.stopped.remove(copy.name());
+                }
+            }
+            Wish::Scale(name, copies) => {
+                let here = || self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
+                let replica = here().filter_map(|entry| entry.wanted().replica.as_ref()).find(|one| one.of == *name);
+                let Some(replica) = replica else {
+                    let has_none = here().any(|entry| entry.name() == name);
+                    return Err(match has_none {
+                        true => Refusal::NoCopies { name: name.clone() },
+                        false => self.no_such_job(name),
+                    });
+                };
+                let instead_of = replica.count_in_file;
+                match *copies == instead_of {
+                    true => drop(overrides.scaled.remove(name)),
+                    false => drop(overrides.scaled.insert(name.clone(), Scaled { copies: *copies, instead_of })),
+                }
+            }
+        }
+        Ok(overrides)
+    }
+
+    /// The files have been read.
+    pub(super) fn on_loaded(&mut self, loaded: Result<Deployment, Report>) {
+        let Some(load) = self.loads.pop_front() else { return };
+        match loaded {
+            _ if matches!(self.phase, Phase::Stopping(_) | Phase::Done) => refuse(load.asker, Refusal::Stopping),
+            Ok(deployment) if deployment.supervisor.info.supervisor_id != self.parts.info.supervisor_id => {
+                let report = format!(
+                    "supervisor.toml: `info.supervisor_id` has changed from {:?} to {:?}; that needs another supervisor",
+                    self.parts.info.supervisor_id, deployment.supervisor.info.supervisor_id
+                );
+                self.refuse_load(load.asker, report);
+            }
+            Ok(deployment) => self.take_deployment(load, deployment),
+            Err(report) => self.refuse_load(load.asker, report.to_string()),
+        }
+        self.begin_load();
+    }
+
+    fn refuse_load(&mut self, asker: Option<Asker>, report: String) {
+        if asker.is_none() {
+            self.raise(Severity::Error, format!("the configuration was not reloaded: {report}"));
+        }
+        refuse(asker, Refusal::BadConfig { report });
+    }
+
+    fn take_deployment(&mut self, load: Load, deployment: Deployment) {
+        let Load { wish, asker, overrides } = load;
+        let here = self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
+        let mut changes = between(here.map(Entry::wanted), (&self.parts.config, &deployment), &overrides);
+        if let Some(only) = wish.only() {
+            changes = self.limited(changes, &deployment, only);
+        }
+        if wish == Wish::Plan {
+            asker.map(|asker| asker.send(Ok(Reply::Changes(changes))).ok());
+            return;
+        }
+        Reloaded { changes: &changes }.emit();
+        self.parts.systemd.reloading();
+        self.parts.operator.decide(overrides);
+        let targets = self.carry_out(&changes, deployment);
+        if let Some(asker) = asker {
+            self.pending.push(Pending { targets, answer: Reply::Changes(changes), asker });
+        }
+        self.settle();
+    }
+
+    /// Only what concerns the jobs of one file.
+    fn limited(&self, changes: Changes, deployment: &Deployment, only: &str) -> Changes {
+        let configs = || self.parts.entries.iter().map(Entry::wanted).chain(&deployment.jobs);
+        let is_meant = |change: &JobChange| configs().any(|job| job.name == change.name && file_of(job) == only);
+        let changes = changes.changes.into_iter().filter(is_meant).collect();
+        Changes { changes, later: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Does it; gives whom it concerns, and where they are to get.
+    fn carry_out(&mut self, changes: &Changes, deployment: Deployment) -> Vec<(usize, Wants)> {
+        let mut targets = Vec::new();
+        for JobChange { name, change, .. } in &changes.changes {
+            let config = || deployment.jobs.iter().find(|job| job.name == *name).cloned();
+            match (change, self.place_of(name), config()) {
+                (Change::Remove, Some(job), _) => {
+                    self.remove(job);
+                    targets.push((job, Wants::Stopped));
+                }
+                (Change::Add, _, Some(config)) => targets.extend(self.add(config).map(|job| (job, Wants::Running))),
+                (Change::Restart, Some(job), Some(config)) => {
+                    targets.extend(self.renew(job, config).map(|job| (job, Wants::Running)));
+                }
+                (Change::Adjust, Some(job), Some(config)) => self.adjust(job, config),
+                _ => {}
+            }
+        }
+        self.clear_out();
+        self.watch_disks();
+        // Also while they still start: those that are due come in the order of their kinds.
+        self.start_rank(0);
+        targets
+    }
+
+    /// Jobs may write elsewhere now.
+    fn watch_disks(&self) {
+        let here = self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
+        let paths = watched_paths(here.map(Entry::wanted), self.parts.own_paths.clone());
+        if let Some(watch) = &self.parts.disk_watch {
+            watch.watch(paths);
+        }
+    }
+
+    /// Where a job stands in the list that is not about to leave.
+    fn place_of(&self, name: &str) -> Option<usize> {
+        self.parts.entries.iter().position(|entry| entry.presence == Presence::Here && entry.name() == name)
+    }
+
+    fn remove(&mut self, job: usize) {
+        let entry = &mut self.parts.entries[job];
+        entry.presence = Presence::Leaving;
+        entry.next_config = None;
+        entry.is_due = false;
+        self.apply(job, Event::Stop);
+    }
+
+    /// A job more; `None` if it is not to start by itself.
+    fn add(&mut self, config: JobConfig) -> Option<usize> {
+        let known = self.parts.entries.iter().position(|entry| is_same(&entry.config, &config));
+        let job = known.unwrap_or(self.parts.entries.len());
+        let id = config.unique_id.clone();
+        match known {
+            // It was removed, and has perhaps not ended yet.
+            Some(job) => {
+                let entry = &mut self.parts.entries[job];
+                entry.presence = Presence::Here;
+                entry.next_config = Some(config);
+            }
+            None => {
+                let mut entry = Entry::new(config.clone(), &self.parts.info.supervisor_id);
+                entry.next_config = Some(config);
+                self.parts.entries.push(entry);
+            }
+        }
+        self.by_unique_id.insert(id, job);
+        self.become_due(job)
+    }
+
+    /// A job that is to be another one; `None` if it is not to start by itself.
+    fn renew(&mut self, job: usize, config: JobConfig) -> Option<usize> {
+        let entry = &mut self.parts.entries[job];
+        entry.next_config = Some(config);
+        if entry.is_live() {
+            self.apply(job, Event::Stop);
+        }
+        self.become_due(job)
+    }
+
+    /// A job goes on, and the supervisor looks after it differently.
+    fn adjust(&mut self, job: usize, config: JobConfig) {
+        let entry = &mut self.parts.entries[job];
+        if entry.config.supervise.schedule != config.supervise.schedule {
+            let schedule = config.supervise.schedule.as_ref();
+            entry.next_start = schedule.map(|schedule| NextStart::after(schedule, &Clocks::now()));
+        }
+        let is_to_start = config.supervise.autostart && !entry.config.supervise.autostart;
+        match &mut entry.next_config {
+            Some(next) => *next = config,
+            None => entry.config = config,
+        }
+        if is_to_start && entry.state.name() == StateName::Stopped {
+            self.become_due(job);
+        }
+    }
+
+    /// It starts when its rank does, unless an operator or its file has it wait for an order.
+    pub(super) fn become_due(&mut self, job: usize) -> Option<usize> {
+        let entry = &mut self.parts.entries[job];
+        if !entry.is_live() {
+            self.adopt(job);
+        }
+        let entry = &mut self.parts.entries[job];
+        let wanted = entry.wanted();
+        let is_due = wanted.supervise.autostart && !self.parts.operator.decided().stopped.contains(&wanted.name);
+        let first = wanted.supervise.schedule.as_ref().and_then(|schedule| NextStart::first(schedule, &Clocks::now()));
+        entry.next_start = first;
+        entry.is_due = is_due;
+        is_due.then_some(job)
+    }
+
+    /// A job without a process becomes what it is to be.
+    pub(super) fn adopt(&mut self, job: usize) {
+        let Some(config) = self.parts.entries[job].next_config.take() else { return };
+        let entry = &mut self.parts.entries[job];
+        let keeps_size = entry.config.ring_mb == config.ring_mb && entry.config.kind == config.kind;
+        entry.adopt(config, &self.parts.info.supervisor_id);
+        let here = |at: &usize| *at == job || self.parts.entries[*at].presence == Presence::Here;
+        let places: Vec<_> = (0..self.parts.entries.len()).filter(here).collect();
+        let listeners = places.iter().map(|&at| &self.parts.entries[at]);
+        let listeners: Vec<_> = listeners.map(|entry| (&entry.config, &entry.subscriptions[..])).collect();
+        let plans = plan(&listeners, self.parts.config.ring_buffer_size_mb).into_iter();
+        let plan = places.iter().zip(plans).find_map(|(at, plan)| (*at == job).then_some(plan));
+        if let (Some(ring), Some(plan)) = (&mut self.parts.ring, plan) {
+            ring.replan(job, plan, keeps_size);
+        }
+        self.tell_outsiders();
+    }
+
+    /// Jobs that run learn that others need copies over the bus.
+    pub(super) fn tell_outsiders(&self) {
+        if self.parts.ring.as_ref().is_some_and(super::ring::Ring::has_outsiders) {
+            let running = self.parts.entries.iter().filter_map(|entry| entry.running.as_ref());
+            running.for_each(|running| running.tally.set_outsiders());
+        }
+    }
+
+    /// Jobs that were removed and have ended are gone: what waited for them is lost, and told.
+    pub(super) fn clear_out(&mut self) {
+        for job in 0..self.parts.entries.len() {
+            let entry = &mut self.parts.entries[job];
+            if entry.presence != Presence::Leaving || !entry.state.is_settled() {
+                continue;
+            }
+            entry.presence = Presence::Gone;
+            self.by_unique_id.remove(&entry.config.unique_id);
+            JobLeft { job: entry.name() }.emit();
+            let lost = self.parts.ring.as_mut().map_or_else(Vec::new, |ring| ring.leave(job));
+            if !lost.is_empty() {
+                self.is_clean = false;
+                let text = LostToGone { job: self.parts.entries[job].name(), lost: &lost }.to_string();
+                self.raise(Severity::Error, text);
+            }
+        }
+    }
+}
+
+fn refuse(asker: Option<Asker>, refusal: Refusal) {
+    // Who asked may have gone.
+    drop(asker.map(|asker| asker.send(Err(refusal))));
+}
+
+/// Whether a file lies in a folder itself.
+fn is_in(path: &Path, dir: &Path) -> bool {
+    let full = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.parent().is_some_and(|parent| full(parent) == full(dir))
+}
