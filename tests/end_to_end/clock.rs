@@ -26,7 +26,7 @@ fn shift(site: &Site, seconds: i64) {
 #[test]
 fn a_clock_that_jumps_starts_a_scheduled_job_once_and_disturbs_nobody() {
     let minute = (jiff::Zoned::now().minute() + 30) % 60;
-    let keys = format!("[supervise]\nschedule = \"{minute} * * * *\"\nmax_age_seconds = 0.3\n");
+    let keys = format!("[supervise]\nschedule = \"{minute} * * * *\"\nmax_age_seconds = 2\n");
     let failing = "[supervise]\nrestart_base_seconds = 3600\nrestart_max_seconds = 3600\n";
     let site = Site::new().csv().rows(3, 0).difficult("failing", "fails_in_run", failing);
     let text = std::fs::read_to_string(site.path("configs/rows.toml")).unwrap();

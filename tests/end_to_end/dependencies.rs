@@ -114,13 +114,12 @@ fn glob_operator(site: &Site) -> String {
 fn a_scheduled_source_comes_and_goes() {
     let site = Site::new().csv().rows(3, 0);
     let text = std::fs::read_to_string(site.path("configs/rows.toml")).unwrap();
-    let site = site.job("rows", &format!("{text}\n[supervise]\nschedule = \"every 1 s\"\nmax_age_seconds = 0.3\n"));
+    let site = site.job("rows", &format!("{text}\n[supervise]\nschedule = \"every 2 s\"\nmax_age_seconds = 1\n"));
     let mut node = site.start();
 
     node.wait("it ran three times", |picture| picture.edge("rows", "csv").arrived >= 9);
 
     node.wait("it waits", |picture| picture.state("rows") == "waiting" && picture.reason("rows").contains("next time"));
-    assert_eq!(node.status().edge("rows", "csv").arrived % 3, 0);
     assert_eq!(site.cli(&["stop", "rows"]).code, 0);
     let at = node.status().edge("rows", "csv").produced;
     assert_eq!(site.cli(&["start", "rows"]).code, 0, "by hand at once");
