@@ -72,11 +72,20 @@ fn set_rest(spec: &JobSpec, has_limits: bool) -> Result<(), SetupError> {
     if has_limits { set_limits(&setup.rlimits) } else { Ok(()) }
 }
 
+impl SetupError {
+    /// What the system said.
+    pub(super) fn cause(&self) -> &io::Error {
+        match self {
+            Self::Nice { source, .. } | Self::Cores { source, .. } | Self::Limit { source, .. } => source,
+        }
+    }
+}
+
 /// Gives this process its limits; what runs a program of others calls it in that program's process.
 ///
 /// # Errors
 /// The first that is refused.
-pub(crate) fn set_limits(limits: &Rlimits) -> Result<(), SetupError> {
+pub(super) fn set_limits(limits: &Rlimits) -> Result<(), SetupError> {
     let mib = |size: Option<u64>| size.map(|size| size.saturating_mul(1 << 20));
     let all = [
         ("open_files", Resource::Nofile, limits.open_files),

@@ -29,7 +29,7 @@ pub(crate) use process::{
 pub(crate) use process_table::{Environment, Identity, Row, boot_id, holds_open, kernel_wait_of, processes, signal};
 pub(crate) use program::{
     Account, be_killed_with_parent, become_user, close_at_exec, exec, inheritable_descriptor_of,
-    reset_signals_of_program, set_limits,
+    reset_signals_of_program,
 };
 pub(crate) use signals::{block_stop_signals, reset_signals, spawn_signal_thread};
 pub(crate) use wake::Wake;

@@ -1,4 +1,4 @@
-//! What a process does to itself before it becomes a program that is none of ours: user, limits, descriptors, exec.
+//! What a process does to itself before it becomes a program that is none of ours: user, descriptors, exec.
 //!
 //! Only the shim calls this, single-threaded, first thing in `main`; nothing of it is undone if a later step fails.
 
@@ -11,12 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr::null;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::{has_parent, reset_signals};
-use crate::config::Rlimits;
-
-const MIB: u64 = 1 << 20;
 
 /// Room for a line of the user database, and for the groups of one user.
 const ENTRY_BYTES: usize = 64 << 10;
@@ -91,34 +86,6 @@ pub(crate) fn reset_signals_of_program() {
     reset_signals();
     // SAFETY: SIG_DFL is a valid disposition for SIGPIPE.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-}
-
-/// Sets limits, soft and hard.
-///
-/// # Errors
-/// Of the first that the system refuses, with its name.
-pub(crate) fn set_limits(limits: &Rlimits) -> Result<(), (&'static str, io::Error)> {
-    let mib = |count: Option<u64>| count.map(|count| count.saturating_mul(MIB));
-    let all = [
-        ("open_files", Resource::Nofile, limits.open_files),
-        ("processes", Resource::Nproc, limits.processes),
-        ("address_space_mb", Resource::As, mib(limits.address_space_mb)),
-        ("core_mb", Resource::Core, mib(limits.core_mb)),
-        ("file_size_mb", Resource::Fsize, mib(limits.file_size_mb)),
-        ("locked_memory_mb", Resource::Memlock, mib(limits.locked_memory_mb)),
-        ("stack_mb", Resource::Stack, mib(limits.stack_mb)),
-        ("cpu_seconds", Resource::Cpu, limits.cpu_seconds),
-        ("realtime_priority", Resource::Rtprio, limits.realtime_priority),
-    ];
-    for (name, resource, limit) in all {
-        let Some(limit) = limit else { continue };
-        let both = Rlimit { current: Some(limit), maximum: Some(limit) };
-        // Without the right to raise the hard limit, it stays.
-        let soft = Rlimit { current: Some(limit), maximum: getrlimit(resource).maximum };
-        let set = setrlimit(resource, both).or_else(|_| setrlimit(resource, soft));
-        set.map_err(|errno| (name, errno.into()))?;
-    }
-    Ok(())
 }
 
 /// Becomes another user, for good.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::dispatcher::Dispatcher;
 use super::edges::{edges, under_way};
-use super::entry::Entry;
+use super::entry::{Entry, Presence};
 use super::ring::Owed;
 use super::shutdown::{Next, Shutdown};
 use super::state::{Event, Hold, JobState};
@@ -79,7 +79,7 @@ impl Dispatcher {
             self.phase = Phase::Running;
             let entries = &self.parts.entries;
             let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
-            let jobs = entries.iter().filter(|entry| entry.is_seen()).count();
+            let jobs = entries.iter().filter(|entry| entry.presence == Presence::Here).count();
             Ready { supervisor_id: &self.parts.info.supervisor_id, ready, jobs }.emit();
             self.parts.systemd.ready();
             return;

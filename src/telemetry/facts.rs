@@ -147,7 +147,8 @@ pub(crate) struct Reloaded<'a> {
 
 impl Reloaded<'_> {
     pub(crate) fn emit(self) {
-        let text = self.changes.to_string();
+        // The notes are for who asked.
+        let text = Changes { notes: Vec::new(), ..self.changes.clone() }.to_string();
         tracing::info!("reload: {}", text.trim_end().replace('\n', "; "));
     }
 }

@@ -13,11 +13,10 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
+use super::super::setup::set_limits;
 use super::ProgramError;
 use crate::config::Rlimits;
-use crate::os::{
-    Account, be_killed_with_parent, become_user, close_at_exec, exec, reset_signals_of_program, set_limits,
-};
+use crate::os::{Account, be_killed_with_parent, become_user, close_at_exec, exec, reset_signals_of_program};
 
 /// What the shim ends with if it does not become the program.
 const NOT_EXECUTED: u8 = 127;
@@ -128,8 +127,8 @@ pub(crate) fn run_shim() -> ExitCode {
 /// the signal at the parent's death.
 fn become_program(spec: &ShimSpec) -> Report {
     reset_signals_of_program();
-    if let Err((name, error)) = set_limits(&spec.limits) {
-        return Report::new(format!("cannot set the limit `{name}`"), &error);
+    if let Err(error) = set_limits(&spec.limits) {
+        return Report::new(error.to_string(), error.cause());
     }
     if let Some(Ids { uid, gid, groups }) = &spec.user
         && let Err(error) = become_user(*uid, *gid, groups)
