@@ -74,7 +74,8 @@ fn keys_of_job(old: &JobConfig, new: &JobConfig) -> Vec<String> {
         ("supervise.cpu_affinity", a.cpu_affinity != b.cpu_affinity),
         ("supervise.rlimits", a.rlimits != b.rlimits),
         ("supervise.stop_signal", a.stop_signal != b.stop_signal),
-        // They stand in what the job was told at its start.
+        // They stand in what the job was told, or its control group was given, at its start.
+        ("supervise.memory_max_mb", old.supervise.memory.max_bytes != new.supervise.memory.max_bytes),
         ("supervise.watchdog_timeout_seconds", old.supervise.watchdog_timeout != new.supervise.watchdog_timeout),
         (
             "supervise.stop_timeout_seconds",
@@ -115,7 +116,9 @@ fn keys_of_supervisor(old: &JobConfig, new: &JobConfig) -> Vec<String> {
         ("schedule", a.schedule != b.schedule),
         ("max_age_seconds", a.max_age != b.max_age),
         ("success_exit_codes", a.success_exit_codes != b.success_exit_codes),
-        ("memory_…", a.memory != b.memory),
+        ("memory_growth_mb", a.memory.growth_bytes != b.memory.growth_bytes),
+        ("memory_growth_count", a.memory.growth_count != b.memory.growth_count),
+        ("memory_counts_as_failure", a.memory.counts_as_failure != b.memory.counts_as_failure),
         ("replicas", old.replica != new.replica),
     ];
     let differing = table.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("supervise.{key}"));

@@ -19,12 +19,13 @@ impl Dispatcher {
             .or_else(|| taken(entries, job, config.supervise.exclusive.as_deref()?))
             .or_else(|| config.supervise.depends_on.iter().find_map(|name| needs(entries, name)))
             .or_else(|| not_yet(&entries[job]))
-            // While all ends, who is still needed comes back at once.
-            .filter(|_| !matches!(self.phase, Phase::Stopping(_) | Phase::Done))
     }
 
-    /// Lets those go on that nothing holds back any more.
+    /// Lets those go on that nothing holds back any more; at the end of all nobody begins.
     pub(super) fn look_at_waiting(&mut self) {
+        if matches!(self.phase, Phase::Stopping(_) | Phase::Done) {
+            return;
+        }
         for job in 0..self.parts.entries.len() {
             let JobState::Waiting { hold } = &self.parts.entries[job].state else { continue };
             if self.hold(job).as_ref() != Some(hold) {

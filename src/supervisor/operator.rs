@@ -4,8 +4,8 @@
 //!  decide ─▶ memory ─▶ writer thread: a new file, synced, takes the place of the old one
 //! ```
 //!
-//! Invariants: the file is whole at every moment; a decision is on disk soon after it is taken, and nobody waits for the
-//! disk; a file that cannot be read stops the start, since a job that somebody stopped for a reason must not run.
+//! Invariants: the file is whole at every moment; a decision is on disk soon after it is taken, and before the supervisor
+//! has ended, and nobody waits for the disk before; a file that cannot be read stops the start, since a job that somebody stopped for a reason must not run.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -48,8 +48,17 @@ pub enum OperatorError {
 #[derive(Debug)]
 pub(super) struct Operator {
     decided: Overrides,
-    writer: mpsc::Sender<Overrides>,
+    /// Dropped first: then the thread writes what is left, and ends.
+    writer: Option<mpsc::Sender<Overrides>>,
     failures: mpsc::Receiver<String>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.writer = None;
+        self.thread.take().map(thread::JoinHandle::join);
+    }
 }
 
 impl Operator {
@@ -70,8 +79,8 @@ impl Operator {
         let fail = |source| OperatorError::Read { path: path.clone(), source };
         let target = path.clone();
         let work = move || write_all(&target, &orders, &tell);
-        thread::Builder::new().name("operator".into()).spawn(work).map_err(fail)?;
-        Ok(Self { decided, writer, failures })
+        let thread = thread::Builder::new().name("operator".into()).spawn(work).map_err(fail)?;
+        Ok(Self { decided, writer: Some(writer), failures, thread: Some(thread) })
     }
 
     /// What is decided.
@@ -84,7 +93,7 @@ impl Operator {
         if self.decided != decided {
             self.decided = decided;
             // The writer ends only with its orders.
-            self.writer.send(self.decided.clone()).ok();
+            self.writer.iter().for_each(|writer| drop(writer.send(self.decided.clone())));
         }
     }
 
@@ -156,6 +165,16 @@ mod tests {
 
         while stopped_in(dir.path()) != ["hv"] {
             thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_was_decided_last_is_on_disk_when_all_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..20 {
+            Operator::open(dir.path()).unwrap().set_stopped(&format!("hv{n:02}"), true);
+
+            assert_eq!(stopped_in(dir.path()).len(), n + 1);
         }
     }
 

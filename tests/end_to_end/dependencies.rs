@@ -71,6 +71,20 @@ fn of_two_jobs_with_the_same_lock_one_runs_and_the_other_takes_over() {
 }
 
 #[test]
+fn who_waits_does_not_begin_when_all_ends() {
+    let lock = "[supervise]\nexclusive = \"vme0\"\n";
+    let site = Site::new().difficult("a", "good", lock).difficult("b", "good", lock);
+    let mut node = site.start();
+    node.wait("one waits", |picture| picture.state("a") == "ready" && picture.state("b") == "waiting");
+
+    node.interrupt();
+
+    assert_eq!(node.wait_exit(), 0);
+    let log = node.log();
+    assert!(!log.contains("[b] ready") && !log.contains("[b] sending") && !log.contains("[b] stopped"), "{log}");
+}
+
+#[test]
 fn what_an_operator_has_stopped_stays_stopped_over_a_restart_until_it_is_started() {
     let site = Site::new().difficult("a", "good", "").difficult("b", "good", "[supervise]\nautostart = false\n");
     let mut node = site.start();
