@@ -1,6 +1,7 @@
 //! The keys of `DAQJobExec`, and which of them go together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use enrgdaq::job::Refusal;
 use enrgdaq::message::StoreConfig;
@@ -140,6 +141,24 @@ impl ExecConfig {
     }
 
     /// All that does not go together.
+    /// What `watchdog` and `watchdog_timeout_seconds` say must go together.
+    pub(super) fn check_watchdog(&self, timeout: Option<Duration>) -> Result<(), Refusal> {
+        let is_silent = self.format == Format::None && self.stdin == Stdin::None;
+        let refuse = |key: &str, reason: &str| Err(Refusal { key: key.into(), reason: reason.into() });
+        match timeout {
+            None if self.watchdog => refuse(
+                "watchdog",
+                "nobody says how long the program may be silent: give `watchdog_timeout_seconds` in [supervise]",
+            ),
+            Some(_) if !self.watchdog && is_silent => refuse(
+                "supervise.watchdog_timeout_seconds",
+                "the program has no records by which it could be seen to be alive: give `watchdog = true` and let it say \
+                 WATCHDOG=1, or remove the timeout",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn check(&self) -> Vec<Refusal> {
         let is = |format: Format| self.format == format;
         let rows = is(Format::Csv) || is(Format::Jsonl);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use enrgdaq::job::{Context, Job, JobError, Kind, Launch, Program, ProgramEnd, Refusal};
 use regex::bytes::Regex;
@@ -42,6 +43,10 @@ impl Job for Exec {
         if refusals.is_empty() { Ok(()) } else { Err(refusals) }
     }
 
+    fn check_watchdog(config: &ExecConfig, timeout: Option<Duration>) -> Result<(), Refusal> {
+        config.check_watchdog(timeout)
+    }
+
     fn kind(config: &ExecConfig) -> Kind {
         match (config.format, config.stdin) {
             (Format::None, Stdin::Jsonl) => Kind::Monitor,
@@ -50,7 +55,6 @@ impl Job for Exec {
     }
 
     fn new(config: ExecConfig, cx: &Context) -> Result<Self, JobError> {
-        check_watchdog(&config, cx)?;
         let mut exec = Self::start(&config, cx)?;
         if exec.gate.wait() == Passage::Ended {
             // The sign may be in what it has written.
@@ -72,24 +76,6 @@ impl Job for Exec {
 
     fn run(self, cx: Context) -> Result<(), JobError> {
         self.finish(&cx)
-    }
-}
-
-/// What `watchdog` and `watchdog_timeout_seconds` say must go together.
-fn check_watchdog(config: &ExecConfig, cx: &Context) -> Result<(), JobError> {
-    let is_silent = config.format == Format::None && config.stdin == Stdin::None;
-    match cx.watchdog_timeout() {
-        None if config.watchdog => Err(JobError::Config(
-            "`watchdog` is true, but nobody says how long the program may be silent: give \
-             `watchdog_timeout_seconds` in [supervise]"
-                .into(),
-        )),
-        Some(_) if !config.watchdog && is_silent => Err(JobError::Config(
-            "`watchdog_timeout_seconds` is given, but the program has no records by which it could be seen to be alive: \
-             give `watchdog = true` and let it say WATCHDOG=1, or remove the timeout"
-                .into(),
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -115,7 +101,6 @@ impl Exec {
             gate: gate.clone(),
             opens_gate: config.ready == Ready::FirstLine,
             feeds_watchdog: !config.watchdog,
-            last_words: cx.stop_timeout().mul_f64(1.8),
         };
         let taker = taker(config, cx, duties)?;
         let program = Program::start(cx, &launch)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use enrgdaq::job::{Context, News, Notifications, Program};
 use rustix::event::PollFlags;
 
-use super::gate::{Gate, Passage};
+use super::gate::Gate;
 use super::pipe;
 use super::reader::Watch;
 
@@ -20,6 +20,10 @@ const CHUNK: usize = 64 << 10;
 
 /// After the program's end nothing comes any more when nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How long the program may take to end: this share of the time until the supervisor kills this process, so that what the
+/// program has written can still be handed on.
+const PATIENCE: f64 = 0.8;
 
 /// Standard error on its way to the log, where the job has to look at it.
 #[derive(Debug)]
@@ -107,7 +111,7 @@ impl Minder {
         match end.kill_at {
             None if self.cx.stopping() => {
                 self.program.stop();
-                end.kill_at = Some(Instant::now() + self.patience());
+                end.kill_at = self.cx.share_of_end(PATIENCE);
                 self.gate.stop();
             }
             Some(at) if Instant::now() >= at => {
@@ -138,16 +142,6 @@ impl Minder {
         };
         let [_, end, news, errors] = pipe::wait(fds, patience)?;
         Ok(Signs { end, news, errors })
-    }
-
-    /// How long the program may take to end: less than the supervisor waits until it kills this process, so that what the
-    /// program has written can still be handed on.
-    fn patience(&self) -> Duration {
-        match self.gate.now() {
-            Passage::Open => self.cx.stop_timeout().mul_f64(1.6),
-            // A job that is not ready gets its SIGTERM at once.
-            _ => self.cx.stop_timeout().mul_f64(0.8),
-        }
     }
 
     fn hear(&self) {

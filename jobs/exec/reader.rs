@@ -59,7 +59,8 @@ impl Taker {
             Self::Stores(decoder, sink) => {
                 let ended = decoder.end(rest, is_clean, sink);
                 sink.report();
-                ended
+                // What was lost counts more than why it ended.
+                sink.close().and(ended)
             }
             Self::Log => Ok(()),
         }
@@ -161,9 +162,10 @@ impl Reader {
 
     /// How long after the program's end its output is read at the most.
     fn patience(&self) -> Duration {
-        match self.cx.stopping() {
-            true => self.cx.stop_timeout() / 4,
-            false => self.cx.stop_timeout(),
+        // Half of what is left, so that it can be handed on, or counted.
+        match self.cx.share_of_end(1.0) {
+            Some(end) => (self.cx.stop_timeout() / 4).min(end.saturating_duration_since(Instant::now()) / 2),
+            None => self.cx.stop_timeout(),
         }
     }
 

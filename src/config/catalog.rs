@@ -1,6 +1,7 @@
 //! The job types a program has, as far as the loader must know them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use schemars::Schema;
 use serde::de::DeserializeOwned;
@@ -61,6 +62,9 @@ pub struct TypeInfo {
     pub backend: Option<Backend>,
     /// Decodes the job's own keys and looks at them once more; called when the schema has no objection left.
     pub check: fn(&Value) -> Result<(), Vec<Refusal>>,
+    /// Whether a job with these keys of its own can be watched by this `watchdog_timeout_seconds`; called when `check` has no
+    /// objection. A timeout that is meant for all jobs does not count where it is refused.
+    pub check_watchdog: fn(&Value, Option<Duration>) -> Result<(), Refusal>,
 }
 
 /// A key of the `store_config` tables, and what its table may hold.

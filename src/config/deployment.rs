@@ -23,6 +23,8 @@ pub struct Deployment {
     pub jobs: Vec<JobConfig>,
     /// What the operator should know before the start.
     pub warnings: Vec<Diagnostic>,
+    /// Of these, files that were added by hand and are gone: their jobs do not run.
+    pub passed_over: Vec<Diagnostic>,
     /// Files that were read.
     pub files_checked: usize,
 }
@@ -84,7 +86,12 @@ fn build(
     paths.retain(|path| {
         !path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|name| overrides.removed.contains(name))
     });
+    // Nobody may be there to mend it when the machine starts: the others run.
+    let is_there = |path: &PathBuf| !overrides.added.contains(path) || path.exists();
+    let (paths, missing): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_there);
+    let passed_over: Vec<_> = missing.iter().map(|path| passed_over(path)).collect();
     let mut diagnostics = node.diagnostics;
+    diagnostics.extend(passed_over.iter().cloned());
     let files_checked = paths.len() + usize::from(node.is_there);
     if paths.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
         let none = Diagnostic::of_file(dir, "there is no job in this folder").into_warning();
@@ -94,8 +101,9 @@ fn build(
     let mut jobs = Vec::new();
     for path in &paths {
         let checked = name_of(path).and_then(|name| {
-            let source = files::read(path)?.ok_or_else(|| gone(path, &name, overrides))?;
-            Ok(Job { checked: job::check(&source, &name, &node.config, catalog), name, path: path.clone() })
+            let source = files::read(path)?.ok_or_else(|| gone(path))?;
+            let home = job::Home { supervisor: &node.config, dir };
+            Ok(Job { checked: job::check(&source, &name, home, catalog), name, path: path.clone() })
         });
         match checked {
             Ok(job) => jobs.push(job),
@@ -116,14 +124,21 @@ fn build(
     let jobs: Vec<_> =
         checked.flat_map(|job| family::copies(job, overrides, &node.config.info.supervisor_id)).collect();
     if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) {
-        diagnostics.extend(family::faults(&jobs));
+        diagnostics.extend(family::faults(&jobs, overrides));
     }
 
     let report = Report::new(diagnostics, files_checked, paths.len());
     if report.errors() > 0 {
         return Err(report);
     }
-    Ok(Deployment { dir: dir.to_owned(), supervisor: node.config, jobs, warnings: report.diagnostics, files_checked })
+    Ok(Deployment {
+        dir: dir.to_owned(),
+        supervisor: node.config,
+        jobs,
+        warnings: report.diagnostics,
+        passed_over,
+        files_checked,
+    })
 }
 
 fn is_among(paths: &[PathBuf], path: &Path) -> bool {
@@ -131,13 +146,16 @@ fn is_among(paths: &[PathBuf], path: &Path) -> bool {
     paths.iter().any(|known| full(known) == full(path))
 }
 
-/// A file that was named, and is not there.
-fn gone(path: &Path, name: &str, overrides: &Overrides) -> Diagnostic {
-    let fault = Diagnostic::of_file(path, "the file is not there, or is a link to nothing");
-    match overrides.added.contains(path) {
-        true => fault.with_help(format!("it was added by hand; bring it back, or: enrgdaq rm {name}")),
-        false => fault.with_help("remove it or mend the link"),
-    }
+/// A file that was found, and is not there.
+fn gone(path: &Path) -> Diagnostic {
+    Diagnostic::of_file(path, "the file is not there, or is a link to nothing").with_help("remove it or mend the link")
+}
+
+/// A file that was added by hand, and is not there.
+fn passed_over(path: &Path) -> Diagnostic {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let fault = Diagnostic::of_file(path, "the file was added by hand and is not there: its job does not run");
+    fault.into_warning().with_help(format!("bring it back and `enrgdaq reload`, or: enrgdaq rm {name}"))
 }
 
 /// Reads and checks `supervisor.toml` alone, with the warnings: for whoever only needs to know which supervisor a
@@ -203,8 +221,13 @@ impl Job {
 
 /// The name of a job is that of its file.
 fn name_of(path: &Path) -> Result<String, Diagnostic> {
-    let name = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-    name.ok_or_else(|| Diagnostic::of_file(path, "the name of the file is not UTF-8").with_help("rename the file"))
+    let fault = |message: &str| Diagnostic::of_file(path, message).with_help("rename the file");
+    match path.file_stem().and_then(|stem| stem.to_str()) {
+        None => Err(fault("the name of the file is not UTF-8")),
+        Some(name) if name.chars().any(char::is_control) => Err(fault("the name of the file has a control character")),
+        Some(files::SUPERVISOR_STEM) => Err(fault("no job can be called `supervisor`")),
+        Some(name) => Ok(name.to_owned()),
+    }
 }
 
 fn same_names(jobs: &[Job]) -> Vec<Diagnostic> {

@@ -26,6 +26,32 @@ pub struct Overrides {
     pub stopped: BTreeSet<String>,
 }
 
+impl Overrides {
+    /// The file of a job, or of a copy, that is not there by an operator's hand: it was removed, or added and is gone.
+    fn takes_away<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let of_copy = name.rsplit_once('_').map(|(of, _)| of);
+        let is_away = |file: &&str| self.removed.contains(*file) || self.added_as(file).is_some();
+        [name].into_iter().chain(of_copy).find(is_away)
+    }
+
+    /// Without the numbers of copies that files have overruled since; of a job that is not there nobody can tell.
+    pub(crate) fn without_overruled(mut self, jobs: &[JobConfig]) -> Self {
+        let says = |job: &JobConfig, name: &str| match &job.replica {
+            Some(replica) => (replica.of == name).then_some(Some(replica.count_in_file)),
+            None => (job.name == name).then_some(None),
+        };
+        self.scaled.retain(|name, scaled| {
+            jobs.iter().find_map(|job| says(job, name)).is_none_or(|says| says == Some(scaled.instead_of))
+        });
+        self
+    }
+
+    /// The file of this name that was added.
+    pub(crate) fn added_as(&self, name: &str) -> Option<&PathBuf> {
+        self.added.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name))
+    }
+}
+
 /// Another number of copies than a file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scaled {
@@ -59,17 +85,23 @@ pub(super) fn copies(job: JobConfig, overrides: &Overrides, supervisor_id: &str)
     (0..count).map(copy).collect()
 }
 
-/// Names that are given twice when all copies have theirs, and dependencies that cannot be kept.
-pub(super) fn faults(jobs: &[JobConfig]) -> Vec<Diagnostic> {
+/// Names and ids that are given twice when all copies have theirs, and dependencies that cannot be kept.
+pub(super) fn faults(jobs: &[JobConfig], overrides: &Overrides) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let mut seen: BTreeMap<&str, &JobConfig> = BTreeMap::new();
+    let (mut names, mut ids) = (BTreeMap::new(), BTreeMap::new());
     for job in jobs {
-        if let Some(other) = seen.insert(&job.name, job) {
+        let (by_name, by_id) = (names.insert(&job.name, job), ids.insert(&job.unique_id, job));
+        if let Some(other) = by_name {
             let message = format!("{} has a job `{}` too", other.path.display(), job.name);
             found.push(Diagnostic::of_file(&job.path, message).with_help("rename one of the two files"));
+        } else if let Some(other) = by_id {
+            let message = format!("`{}` of {} has the id {:?} too", other.name, other.path.display(), job.unique_id);
+            let help = "give each job a `daq_job_unique_id` of its own, or none; copies have theirs with `_00` …";
+            found.push(Diagnostic::of_file(&job.path, message).with_help(help));
         }
     }
-    found.extend(jobs.iter().filter(|job| is_first_copy(job)).flat_map(|job| wrong_needs(job, jobs)));
+    let needs = jobs.iter().filter(|job| is_first_copy(job)).flat_map(|job| wrong_needs(job, jobs, overrides));
+    found.extend(needs);
     found.extend(circle(jobs));
     found
 }
@@ -84,11 +116,18 @@ pub(crate) fn is_meant(name: &str, job: &JobConfig) -> bool {
     job.name == name || job.replica.as_ref().is_some_and(|replica| replica.of == name)
 }
 
-fn wrong_needs(job: &JobConfig, jobs: &[JobConfig]) -> Vec<Diagnostic> {
+fn wrong_needs(job: &JobConfig, jobs: &[JobConfig], overrides: &Overrides) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for name in &job.supervise.depends_on {
         let mut meant = jobs.iter().filter(|other| is_meant(name, other));
         let (message, help) = match meant.next() {
+            // Known, and not here for now: the job waits, as for one that is stopped.
+            None if let Some(file) = overrides.takes_away(name) => {
+                let message = format!("`depends_on`: `{name}` was taken away by hand, so that `{}` waits", job.name);
+                let help = format!("enrgdaq add {file}.toml");
+                found.push(at_needs(job, message).with_help(help).into_warning());
+                continue;
+            }
             None => {
                 let near = nearest(name, jobs.iter().map(|job| job.name.as_str()));
                 let help =
@@ -152,7 +191,9 @@ mod tests {
     fn load(files: &[(&str, String)], overrides: &Overrides) -> Result<Deployment, Report> {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in files {
-            std::fs::write(dir.path().join(name), text).unwrap();
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
         }
         load_with(dir.path(), &catalog(), overrides)
     }
@@ -175,6 +216,13 @@ mod tests {
         assert_eq!(names(None), ["a_00", "a_01"]);
         assert_eq!(names(Some(Scaled { copies: 3, instead_of: 2 })), ["a_00", "a_01", "a_02"]);
         assert_eq!(names(Some(Scaled { copies: 3, instead_of: 1 })), ["a_00", "a_01"]);
+
+        let jobs = load(&files, &Overrides::default()).unwrap().jobs;
+        let kept = |name: &str, instead_of| {
+            let scaled = [(name.to_owned(), Scaled { copies: 3, instead_of })].into();
+            !Overrides { scaled, ..Overrides::default() }.without_overruled(&jobs).scaled.is_empty()
+        };
+        assert_eq!([kept("a", 2), kept("a", 1), kept("gone", 1)], [true, false, true], "overruled is forgotten");
     }
 
     #[test]
@@ -190,8 +238,66 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
 
         std::fs::remove_file(&path).unwrap();
-        let text = load(&files, &overrides).unwrap_err().to_string();
-        assert!(text.contains("b.toml") && text.contains("enrgdaq rm b"), "{text}");
+        let deployment = load(&files, &overrides).unwrap();
+        let (names, told) = (deployment.jobs.iter().map(|job| &job.name), deployment.passed_over[0].to_string());
+        assert!(names.eq(["a"]) && deployment.warnings.contains(&deployment.passed_over[0]));
+        assert!(told.contains("b.toml: warning: ") && told.contains("enrgdaq rm b"), "{told}");
+    }
+
+    #[test]
+    fn who_needs_what_was_taken_away_by_hand_waits_and_forbids_no_start() {
+        let files = [("a.toml", SOURCE.into()), ("b.toml", format!("{SOURCE}depends_on = [\"a\", \"c\"]\n"))];
+        let (removed, added) = (["a".to_owned()].into(), ["/nowhere/c.toml".into()].into());
+
+        let deployment = load(&files, &Overrides { removed, added, ..Overrides::default() }).unwrap();
+
+        let told: Vec<_> = deployment.warnings.iter().map(ToString::to_string).collect();
+        for part in ["b.toml:5:1: warning: ", "`a` was taken away by hand", "enrgdaq add a.toml", "enrgdaq add c.toml"]
+        {
+            assert!(told.iter().any(|told| told.contains(part)), "{part} is not in {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_cannot_have_the_id_of_another_job() {
+        let with_id = |id: &str, rest: &str| format!("daq_job_unique_id = \"{id}\"\n{SOURCE}{rest}");
+
+        let text = errors(&[("a.toml", with_id("x", "replicas = 2\n")), ("b.toml", with_id("x_01", ""))]);
+
+        assert!(text.contains("b.toml") && text.contains("`a_01`") && text.contains("\"x_01\""), "{text}");
+    }
+
+    #[test]
+    fn no_job_can_be_called_supervisor_and_none_is_read_from_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, pipe) = (dir.path().join("supervisor.toml"), dir.path().join("pipe.toml"));
+        std::fs::write(&path, SOURCE).unwrap();
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+
+        for (added, part) in [(path, "called `supervisor`"), (pipe, "it is a pipe")] {
+            let added = [added].into();
+            let report = load(&[], &Overrides { added, ..Overrides::default() }).unwrap_err();
+            assert!(report.to_string().contains(part), "{report}");
+        }
+    }
+
+    #[test]
+    fn a_default_of_all_jobs_gives_way_to_a_jobs_own_key_and_its_env_file_lies_beside_it() {
+        let node = |rest: &str| {
+            let text = format!("include = [\"more/*.toml\"]\n[info]\nsupervisor_id = \"l\"\n[supervise]\n{rest}");
+            ("supervisor.toml", text)
+        };
+        let more = ("more/b.toml", format!("{SOURCE}restart = \"never\"\n"));
+        let files = [node("max_restarts = 5\nenv_file = \"all.env\"\n"), more.clone(), ("all.env", "A=1\n".into())];
+
+        let deployment = load(&files, &Overrides::default()).unwrap();
+
+        assert_eq!(deployment.jobs[0].process.env_file, Some(deployment.dir.join("all.env")));
+        let text = errors(&[node("env_file = \"none.env\"\n"), more]);
+        assert!(text.contains("supervisor.toml:5:1") && text.contains("none.env is no file"), "{text}");
+        let both = ("a.toml", format!("{SOURCE}restart = \"never\"\nmax_restarts = 5\n"));
+        assert!(errors(&[both]).contains("allows none"));
     }
 
     #[test]

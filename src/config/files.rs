@@ -12,6 +12,9 @@ use super::suggest::nearest;
 /// The supervisor's own file.
 pub(super) const SUPERVISOR: &str = "supervisor.toml";
 
+/// Its name, which no job can have.
+pub(crate) const SUPERVISOR_STEM: &str = "supervisor";
+
 /// The folder's own job files, sorted; hidden files and folders are none.
 pub(super) fn in_folder(dir: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     let read = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
@@ -113,9 +116,17 @@ fn matching(dir: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths.into_iter().filter(|path| is_toml(path)).collect())
 }
 
+/// The bytes of a file. A pipe or a device may never end, and is refused.
+fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.is_file() {
+        true => fs::read(path),
+        false => Err(io::Error::other("it is a pipe, a socket or a device")),
+    }
+}
+
 /// Reads one file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Source>, Diagnostic> {
-    let bytes = match fs::read(path) {
+    let bytes = match bytes_of(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             return match error.kind() {

@@ -18,6 +18,7 @@ use super::supervise::{Supervise, SuperviseKeys, wrong_texts};
 use super::supervisor::{SupervisorConfig, Verbosity, place_of};
 use super::syntax::parse;
 use super::walk::{UsedBackend, Walk};
+use crate::os::Account;
 
 /// Keys that every job has, whatever its type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -163,8 +164,15 @@ pub(super) struct Checked {
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
+/// Whose job it is: the supervisor's configuration, and the folder to which its paths are relative.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Home<'h> {
+    pub(super) supervisor: &'h SupervisorConfig,
+    pub(super) dir: &'h Path,
+}
+
 /// Checks one job file by itself.
-pub(super) fn check(source: &Source, name: &str, supervisor: &SupervisorConfig, catalog: &Catalog) -> Checked {
+pub(super) fn check(source: &Source, name: &str, node: Home<'_>, catalog: &Catalog) -> Checked {
     let parsed = parse(source);
     let root = &parsed.root;
     let common = schema();
@@ -189,12 +197,23 @@ pub(super) fn check(source: &Source, name: &str, supervisor: &SupervisorConfig, 
     };
     if let Some(info) = info.filter(|_| clean) {
         let file = File { name, source, root };
-        match file.into_job(info, supervisor) {
-            Ok(config) => checked.config = Some(config),
+        match file.into_job(info, node) {
+            Ok(config) => {
+                checked.diagnostics.extend(unknown_user(source, root, &config));
+                checked.config = Some(config);
+            }
             Err(faults) => checked.diagnostics.extend(faults),
         }
     }
     checked
+}
+
+/// A warning only: the machine that checks a folder may be another than the one that it is for.
+fn unknown_user(source: &Source, root: &DeTable<'_>, config: &JobConfig) -> Option<Diagnostic> {
+    let user = config.process.user.as_deref().filter(|user| Account::look_up(user).is_none())?;
+    let (key, at) = place_of(root, &["user"])?;
+    let message = format!("`user`: there is no user or group {user:?} on this machine: the job would be fatal here");
+    Some(source.error(at, key, message).into_warning())
 }
 
 /// A file to which its schemas have no objection.
@@ -206,7 +225,8 @@ struct File<'f> {
 
 impl File<'_> {
     /// It becomes a job, unless its type or the sum of its keys objects.
-    fn into_job(self, info: &TypeInfo, supervisor: &SupervisorConfig) -> Result<JobConfig, Vec<Diagnostic>> {
+    fn into_job(self, info: &TypeInfo, node: Home<'_>) -> Result<JobConfig, Vec<Diagnostic>> {
+        let supervisor = node.supervisor;
         let (common, settings) = self.common_and_own();
         let mut faults = Vec::new();
         if let Err(refusals) = (info.check)(&settings) {
@@ -219,15 +239,23 @@ impl File<'_> {
                 return Err(faults);
             }
         };
-        let supervise = Supervise::resolve(&keys.supervise, &supervisor.supervise);
+        let mut supervise = Supervise::resolve(&keys.supervise, &supervisor.supervise);
+        let own_watchdog = keys.supervise.watchdog_timeout_seconds.is_some();
+        match (info.check_watchdog)(&settings, supervise.watchdog_timeout) {
+            Err(_) if !faults.is_empty() => {}
+            // What is meant for all jobs has no meaning for this one.
+            Err(_) if supervise.watchdog_timeout.is_some() && !own_watchdog => supervise.watchdog_timeout = None,
+            Err(refusal) => faults.push(self.refused(refusal)),
+            Ok(()) => {}
+        }
         for contradiction in supervise.contradictions() {
             // Without a key of this file in it, it is the fault of supervisor.toml and reported there.
-            if let Some((key, at)) = place_of(self.root, contradiction.keys) {
+            if let Some((key, at)) = contradiction.place_in(self.root) {
                 faults.push(self.source.error(at, key, contradiction.message).with_help(contradiction.help));
             }
         }
         faults.extend(wrong_texts(self.source, self.root, &keys.supervise));
-        let process = ProcessSetup::resolve(&keys.supervise, &supervisor.supervise, self.folder());
+        let process = ProcessSetup::resolve((&keys.supervise, self.folder()), (&supervisor.supervise, node.dir));
         let kind = info.kind_of.map_or(info.kind, |kind_of| kind_of(&settings));
         faults.extend(self.unfit(&keys, &process, info, kind));
         if !faults.is_empty() {
@@ -302,9 +330,14 @@ impl File<'_> {
                 "name one, or remove the key",
             ),
         ];
-        // `env_file` of all jobs is missed when each of them starts.
+        // `env_file` of all jobs is the fault of supervisor.toml.
         let is_missing = own.env_file.is_some() && process.env_file.as_ref().is_some_and(|path| !path.is_file());
-        let missing = ("env_file", is_missing, "there is no such file", "it lies relative to the folder of this file");
+        let missing = (
+            "env_file",
+            is_missing,
+            "there is no such file, or it is no regular one",
+            "it lies relative to the folder of this file",
+        );
         let found = objections.into_iter().chain([missing]).filter(|(_, is_wrong, ..)| *is_wrong);
         let placed = found.filter_map(|(key, _, message, help)| {
             let (key, at) = place_of(self.root, &[key])?;

@@ -50,4 +50,5 @@ pub use supervisor::{
 };
 
 pub(crate) use family::{MOST_COPIES, is_meant};
+pub(crate) use files::SUPERVISOR_STEM;
 pub(crate) use suggest::nearest as closest;

@@ -1,7 +1,7 @@
 //! What the process of a job is given: environment, directory, user, priority, limits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,15 +77,16 @@ pub struct ProcessSetup {
 }
 
 impl ProcessSetup {
-    /// The job's own keys over those of `supervisor.toml`; variables one by one, all else key by key.
+    /// The job's own keys over those of `supervisor.toml`; variables one by one, all else key by key. Each with the folder
+    /// of its file.
     #[must_use]
-    pub fn resolve(job: &SuperviseKeys, node: &SuperviseKeys, config_dir: &std::path::Path) -> Self {
+    pub fn resolve((job, job_dir): (&SuperviseKeys, &Path), (node, node_dir): (&SuperviseKeys, &Path)) -> Self {
         let both = [&node.env, &job.env].into_iter().flatten().flatten();
         let umask = job.umask.as_ref().or(node.umask.as_ref());
-        let env_file = job.env_file.as_ref().or(node.env_file.as_ref());
+        let env_file = |keys: &SuperviseKeys, dir: &Path| keys.env_file.as_ref().map(|path| dir.join(path));
         Self {
             env: both.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            env_file: env_file.map(|path| config_dir.join(path)),
+            env_file: env_file(job, job_dir).or_else(|| env_file(node, node_dir)),
             cwd: job.cwd.clone().or_else(|| node.cwd.clone()),
             umask: umask.and_then(|text| octal(text)),
             user: job.user.clone().or_else(|| node.user.clone()),

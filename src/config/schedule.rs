@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::Zoned;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 /// Shorter pauses are what a job does itself.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -92,9 +93,13 @@ fn every(pause: &str) -> Result<Duration, String> {
 
 fn cron(text: &str) -> Result<Cron, String> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    parser.parse(text).map_err(|error| {
+    let cron = parser.parse(text).map_err(|error| {
         format!("{error}; write five fields as in crontab (minute hour day month weekday), or \"every 10 min\"")
-    })
+    })?;
+    match cron.find_next_occurrence(&Zoned::new(Timestamp::UNIX_EPOCH, TimeZone::UTC), false) {
+        Ok(_) => Ok(cron),
+        Err(_) => Err("there is no such day: the job would never start".into()),
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +130,8 @@ mod tests {
         let last = "2026-11-21T02:30:00[Europe/Berlin]";
         assert_eq!(next("30 2 * * *", last), Next::At(at("2026-11-22T02:30:00[Europe/Berlin]")));
         assert_eq!(next("*/5 * * * *", last), Next::At(at("2026-11-21T02:35:00[Europe/Berlin]")));
-        for text in ["", "61 * * * *", "* * * *", "* * * * * *", "@reboot"] {
+        assert_eq!(next("0 0 29 2 *", last), Next::At(at("2028-02-29T00:00:00[Europe/Berlin]")));
+        for text in ["", "61 * * * *", "* * * *", "* * * * * *", "@reboot", "0 0 31 2 *"] {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
     }

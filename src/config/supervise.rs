@@ -63,7 +63,8 @@ pub struct SuperviseKeys {
     #[schemars(extend("default" = 30.0, "format" = "seconds"), range(min = 3))]
     pub liveness_timeout_seconds: Option<f64>,
     /// A job that makes no progress for so long hangs, and is restarted; 0: off, since no beam is no hang. Progress
-    /// is looked at each second, so less than 2.5 is refused.
+    /// is looked at each second, so less than 2.5 is refused. A job that waits for room for what it publishes does not hang.
+    /// In `supervisor.toml` it does not count for programs by which no progress can be seen.
     #[schemars(extend("default" = 0.0, "format" = "seconds"), range(min = 0))]
     pub watchdog_timeout_seconds: Option<f64>,
     /// Without this job nothing makes sense: if it is given up, the whole supervisor ends with an error.
@@ -77,7 +78,8 @@ pub struct SuperviseKeys {
     #[schemars(extend("default" = []))]
     pub depends_on: Option<Vec<String>>,
     /// Jobs with the same word here, of any supervisor of this user on this machine, never run together: for a crate, a
-    /// port, a card that only one program can drive. The second waits until the first is gone. In a job's file only.
+    /// port, a card that only one program can drive. The second waits until the first is gone. The locks lie in
+    /// `/tmp/enrgdaq-<uid>/exclusive`. In a job's file only.
     #[schemars(length(min = 1, max = 64))]
     pub exclusive: Option<String>,
     /// How many copies of the job run, called `name_00`, `name_01` …; not for stores, which would each write all. In a
@@ -98,8 +100,9 @@ pub struct SuperviseKeys {
     /// The signal with which the program of a `DAQJobExec` is told to end; all other jobs get a message.
     #[schemars(extend("default" = "TERM"))]
     pub stop_signal: Option<StopSignal>,
-    /// A job that holds more memory than this, its children included, is restarted; 0: no limit. Where there is a memory
-    /// controller of cgroup v2 the kernel holds it to this too.
+    /// A job that holds more memory than this, all that it has started included, is restarted, after a pause that doubles if it
+    /// happens again within `restart_window_seconds`; 0: no limit. Where the supervisor can hand on the memory controller of
+    /// cgroup v2 (not as a unit of systemd) the kernel holds the job to this too.
     #[schemars(extend("default" = 0))]
     pub memory_max_mb: Option<u32>,
     /// A job leaks if its memory has risen above the highest seen by more than this `memory_growth_count` times; it is
@@ -109,14 +112,14 @@ pub struct SuperviseKeys {
     /// How many times: see `memory_growth_mb`.
     #[schemars(extend("default" = 10), range(min = 1))]
     pub memory_growth_count: Option<u32>,
-    /// A restart for its memory counts as a failure: the pause doubles, `max_restarts` counts it.
+    /// A restart for its memory counts as a failure: `max_restarts` counts it.
     #[schemars(extend("default" = false))]
     pub memory_counts_as_failure: Option<bool>,
     /// Environment variables of the job, added to those of the supervisor.
     #[schemars(extend("default" = {}))]
     pub env: Option<BTreeMap<String, String>>,
-    /// A file of lines `NAME=value`, read at every start of the job, relative to the folder of the configuration; `env` wins
-    /// over it.
+    /// A file of lines `NAME=value`, no pipe, read at every start of the job; `env` wins over it. Relative to the folder of
+    /// the file in which this key stands.
     pub env_file: Option<PathBuf>,
     /// Working directory, relative to that of the supervisor. Without it: that of the supervisor.
     pub cwd: Option<PathBuf>,
@@ -272,6 +275,7 @@ impl Supervise {
         if self.restart_max < self.restart_base {
             found.push(Contradiction {
                 keys: &["restart_base_seconds", "restart_max_seconds"],
+                is_of_one_file: false,
                 message: format!(
                     "`restart_base_seconds` ({}) is above `restart_max_seconds` ({})",
                     self.restart_base.as_secs_f64(),
@@ -283,6 +287,7 @@ impl Supervise {
         if self.watchdog_timeout.is_some_and(|timeout| timeout < Duration::from_millis(2500)) {
             found.push(Contradiction {
                 keys: &["watchdog_timeout_seconds"],
+                is_of_one_file: false,
                 message: "`watchdog_timeout_seconds` is too short: progress is looked at each second".into(),
                 help: "give at least 2.5, or 0 to switch the watchdog off",
             });
@@ -290,6 +295,7 @@ impl Supervise {
         if self.restart == Restart::Never && self.max_restarts.is_some() {
             found.push(Contradiction {
                 keys: &["max_restarts", "restart"],
+                is_of_one_file: true,
                 message: "`max_restarts` limits restarts, but `restart = \"never\"` allows none".into(),
                 help: "remove one of the two",
             });
@@ -297,6 +303,7 @@ impl Supervise {
         if self.schedule.is_some() && self.restart == Restart::Always {
             found.push(Contradiction {
                 keys: &["schedule", "restart"],
+                is_of_one_file: false,
                 message:
                     "`schedule` says when the job starts, but `restart = \"always\"` starts it whenever it has ended"
                         .into(),
@@ -344,8 +351,18 @@ pub(super) fn wrong_texts(source: &Source, root: &DeTable<'_>, keys: &SuperviseK
 pub(super) struct Contradiction {
     /// The keys it takes, the likeliest to be wrong first.
     pub(super) keys: &'static [&'static str],
+    /// A job's key against the default of all jobs is none: the job's file wins.
+    is_of_one_file: bool,
     pub(super) message: String,
     pub(super) help: &'static str,
+}
+
+impl Contradiction {
+    /// Where a file is to blame: at the first of its keys; `None` if it is not.
+    pub(super) fn place_in(&self, root: &DeTable<'_>) -> Option<(String, usize)> {
+        let is_whole = self.keys.iter().all(|key| place_of(root, &[key]).is_some());
+        place_of(root, self.keys).filter(|_| is_whole || !self.is_of_one_file)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `supervisor.toml`: the supervisor's own configuration. The comments of the fields are its reference.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
@@ -311,6 +311,7 @@ pub(super) fn check(source: &Source) -> Checked {
     let config = config.unwrap_or_else(|| what_can_be_used(&table));
     diagnostics.extend(contradictions(source, &parsed.root, &config));
     diagnostics.extend(of_one_job(source, &parsed.root));
+    diagnostics.extend(missing_env_file(source, &parsed.root, &config));
     diagnostics.extend(not_served(source, &parsed.root));
     Checked { config, diagnostics, include_at: include_at(&parsed.root) }
 }
@@ -331,7 +332,7 @@ fn contradictions(source: &Source, root: &DeTable<'_>, config: &SupervisorConfig
     let resolved = Supervise::resolve(&config.supervise, &SuperviseKeys::default());
     let contradictions = resolved.contradictions().into_iter();
     let placed = contradictions.filter_map(|contradiction| {
-        let (key, at) = place_of(root, contradiction.keys)?;
+        let (key, at) = contradiction.place_in(root)?;
         Some(source.error(at, key, contradiction.message).with_help(contradiction.help))
     });
     placed.chain(wrong_texts(source, root, &config.supervise)).collect()
@@ -345,6 +346,15 @@ fn of_one_job(source: &Source, root: &DeTable<'_>) -> Vec<Diagnostic> {
         source.error(at, key, message).with_help("write it into that job's file")
     };
     found.map(refuse).collect()
+}
+
+/// `env_file` of all jobs, relative to the folder of this file, must be there.
+fn missing_env_file(source: &Source, root: &DeTable<'_>, config: &SupervisorConfig) -> Option<Diagnostic> {
+    let dir = source.path.parent().unwrap_or(Path::new(""));
+    let path = dir.join(config.supervise.env_file.as_ref()?);
+    let (key, at) = place_of(root, &["env_file"]).filter(|_| !path.is_file())?;
+    let fault = source.error(at, key, format!("`env_file`: {} is no file", path.display()));
+    Some(fault.with_help("it lies relative to the folder of this file"))
 }
 
 /// The first of some keys of `[supervise]` that a file has.

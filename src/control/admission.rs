@@ -26,8 +26,11 @@ pub(crate) fn admit(order: Order, state: StateName, name: &str) -> Result<Admitt
             Ok(Admitted::Start)
         }
         (Order::Start, S::Starting | S::Ready) => already(),
-        (Order::Stop, S::Waiting | S::Starting | S::Ready | S::BackingOff | S::Stopping) => Ok(Admitted::Stop),
-        (Order::Stop, S::Stopped | S::Exited | S::Fatal) => already(),
+        // Also one that has ended by itself: it is not to come back with the supervisor.
+        (Order::Stop, S::Waiting | S::Starting | S::Ready | S::BackingOff | S::Stopping | S::Exited | S::Fatal) => {
+            Ok(Admitted::Stop)
+        }
+        (Order::Stop, S::Stopped) => already(),
         (Order::Restart, S::Starting | S::Ready | S::Stopping) => Ok(Admitted::Restart),
         (Order::Restart, S::Stopped | S::Waiting | S::BackingOff | S::Exited | S::Fatal) => Ok(Admitted::Start),
     }

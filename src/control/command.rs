@@ -41,7 +41,7 @@ pub enum Command {
     },
     /// Ends a job for good, also after a restart of the supervisor, until it is added again.
     Remove {
-        /// The name of its file, or its own.
+        /// The name of its file.
         name: String,
     },
     /// Runs so many copies of a job.
@@ -89,6 +89,10 @@ pub enum Reply {
         forgotten: u64,
         /// The file in which these are, unless they were dropped.
         file: Option<PathBuf>,
+        /// Since when lines are kept in memory, in milliseconds since the Unix epoch: what was said before, by jobs of an
+        /// earlier start of the supervisor, may be in the file.
+        #[serde(default)]
+        begins: i64,
     },
     /// To [`Command::Plan`], [`Command::Reload`], [`Command::Add`], [`Command::Remove`], [`Command::Scale`].
     Changes(Changes),
@@ -144,6 +148,16 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+    /// It is one of several copies, and not a file.
+    #[error(
+        "`{name}` is a copy of `{of}`: `enrgdaq rm {of}` ends all copies, `enrgdaq scale {of} N` says how many there are"
+    )]
+    IsCopy {
+        /// Its name.
+        name: String,
+        /// The name of the file.
+        of: String,
+    },
     /// The job has no process.
     #[error("`{name}` has no process: it is {}", state_text(*.state))]
     NoProcess {
@@ -152,9 +166,21 @@ pub enum Refusal {
         /// Its state.
         state: StateName,
     },
+    /// There was nobody to whom the signal could be sent.
+    #[error("nobody got the signal: `{name}` has no program that runs now, or it may not be signalled")]
+    NotSignalled {
+        /// Its name.
+        name: String,
+    },
     /// The supervisor is about to end.
     #[error("the supervisor is stopping")]
     Stopping,
+    /// It is done, but not on the disk.
+    #[error("it is done, but {why}")]
+    NotKept {
+        /// What keeps it from the disk.
+        why: String,
+    },
     /// The job ended up elsewhere than asked.
     #[error("`{name}` is now {}: {why}", state_text(*.state))]
     Failed {

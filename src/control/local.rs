@@ -1,7 +1,7 @@
 //! The local socket: `supervisor.ipc` in the runtime directory, for the user alone.
 //!
 //! Invariants: each call is served by a task of its own, so a slow one holds up no other; what a client may have open is
-//! bounded; a client that does not read its answers holds up itself.
+//! bounded; a client that does not read its answers holds up itself; when a client is gone nobody waits for its answers.
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::getuid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::command::{Desk, Inquiry, Refusal};
 use super::wire::{Call, WireError, answer_line, failure_line, parse_line};
@@ -22,6 +22,9 @@ const MAX_CLIENTS: usize = 64;
 
 /// Calls of one client that may be under way at a time.
 const MAX_CALLS: usize = 16;
+
+/// How often somebody looks whether a client that says no more is still there.
+const LOOK_AFTER_CLIENT: Duration = Duration::from_millis(250);
 
 /// The longest line of a client, in bytes.
 const MAX_LINE: u64 = 64 << 10;
@@ -99,12 +102,18 @@ async fn converse(stream: tokio::net::UnixStream, desk: Desk, calls: Arc<Semapho
         }
     });
     let mut lines = BufReader::new(reading);
+    // Dropped with the client: then nobody waits for the answers any more.
+    let mut under_way = JoinSet::new();
     while let Some(line) = next_line(&mut lines).await {
+        while under_way.try_join_next().is_some() {}
         match parse_line(&line) {
             Ok(call) => {
-                let Ok(place) = calls.clone().acquire_owned().await else { break };
+                let place = tokio::select! {
+                    Ok(place) = calls.clone().acquire_owned() => place,
+                    () = hung_up(lines.get_ref().as_ref()) => break,
+                };
                 let (desk, answers) = (desk.clone(), answers.clone());
-                tokio::spawn(async move {
+                under_way.spawn(async move {
                     answers.send(answer(call, &desk).await).await.ok();
                     drop(place);
                 });
@@ -117,7 +126,18 @@ async fn converse(stream: tokio::net::UnixStream, desk: Desk, calls: Arc<Semapho
         }
     }
     drop(answers);
-    writer.await.ok();
+    // Who has said all may still wait for answers.
+    tokio::select! {
+        _ = writer => {}
+        () = hung_up(lines.get_ref().as_ref()) => {}
+    }
+}
+
+/// Waits until a client is gone; one that only says no more is there.
+async fn hung_up(stream: &tokio::net::UnixStream) {
+    while stream.ready(Interest::WRITABLE).await.is_ok_and(|ready| !ready.is_write_closed()) {
+        tokio::time::sleep(LOOK_AFTER_CLIENT).await;
+    }
 }
 
 /// One line without its end; `None` at the end of the stream, and for a line that is too long.

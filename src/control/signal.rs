@@ -28,7 +28,7 @@ impl FromStr for SignalNumber {
         let upper = text.to_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         let by_name = named().find(|(_, known)| known.strip_prefix("SIG") == Some(name)).map(|(number, _)| number);
-        let by_number = || text.parse().ok().filter(|number| (1..=64).contains(number));
+        let by_number = || text.parse().ok().filter(|number| named().any(|(known, _)| known == *number));
         by_name.or_else(by_number).map(Self).ok_or_else(|| {
             let names: Vec<_> = named().filter_map(|(_, name)| name.strip_prefix("SIG")).collect();
             format!("there is no signal `{text}`; there are {}", names.join(", "))
@@ -54,7 +54,7 @@ mod tests {
         for text in ["USR1", "SIGUSR1", "usr1", "10"] {
             assert_eq!(text.parse::<SignalNumber>().unwrap().to_string(), "SIGUSR1", "{text}");
         }
-        for text in ["", "SIG", "USR3", "0", "65", "-1", "9x"] {
+        for text in ["", "SIG", "USR3", "0", "34", "65", "-1", "9x"] {
             assert!(text.parse::<SignalNumber>().unwrap_err().contains("HUP"), "{text}");
         }
     }

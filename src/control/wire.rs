@@ -159,9 +159,12 @@ fn class(refusal: &Refusal) -> &'static str {
         Refusal::Already { .. } => "Already",
         Refusal::BadConfig { .. } => "BadConfig",
         Refusal::NoCopies { .. } => "NoCopies",
+        Refusal::IsCopy { .. } => "IsCopy",
         Refusal::NoProcess { .. } => "NoProcess",
+        Refusal::NotSignalled { .. } => "NotSignalled",
         Refusal::Stopping => "Stopping",
         Refusal::Failed { .. } => "Failed",
+        Refusal::NotKept { .. } => "NotKept",
     }
 }
 

@@ -150,7 +150,14 @@ impl Context {
         self.0.spec.stop_timeout
     }
 
-    /// `watchdog_timeout_seconds`: how long the job may go without [`alive`](Self::alive); `None`: for ever.
+    /// When this share of the time that the job has for its end will have passed; soon after 1.0 it gets SIGKILL. `None` as long as
+    /// it is not to end. Told by a message a job has twice [`stop_timeout`](Self::stop_timeout), by SIGTERM once.
+    pub fn share_of_end(&self, share: f64) -> Option<Instant> {
+        self.0.stop.share_passed_at(share)
+    }
+
+    /// `watchdog_timeout_seconds`: how long the job may go without [`alive`](Self::alive); `None`: for ever. While it waits
+    /// for room for what it publishes, it is alive.
     pub fn watchdog_timeout(&self) -> Option<Duration> {
         self.0.spec.watchdog_timeout
     }
@@ -199,6 +206,9 @@ impl Context {
 
     /// Tells the supervisor that the job is there: by the page that they share, which costs nobody a message.
     pub(super) fn heartbeat(&self) {
+        if self.publisher().outlet().is_held_up() {
+            self.alive();
+        }
         // An idle publisher would never read who subscribes; asking reads it.
         self.bus().has_readers(Plane::Data, &Topic::broadcast(self.supervisor_id()));
         self.tally().beat(self.0.progress.load(Ordering::Relaxed), self.0.is_ready.load(Ordering::Relaxed));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::context::{Context, confirm};
 use super::measures::Reporter;
+use super::stop::Cause;
 use super::types::JobError;
 use crate::bus::{BusError, Contexts, Subscriber};
 use crate::message::{Plane, StatsReport, Stop, Topic};
@@ -57,13 +58,13 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
             Ok(Some(arrival)) => {
                 if let Some(Ok(stop)) = arrival.delivery.envelope.body::<Stop>() {
                     tracing::debug!(reason = stop.reason, "told to stop");
-                    cx.stop_bell().ring();
+                    cx.stop_bell().ring(Cause::Message);
                 }
             }
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the bus is broken, the job ends");
-                cx.stop_bell().ring();
+                cx.stop_bell().ring(Cause::Message);
                 return;
             }
         }

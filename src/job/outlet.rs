@@ -10,11 +10,13 @@
 //! is counted; what nobody subscribed is counted, and not filled.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use enrgdaq_ring::{ClaimError, Size, Until, Writer};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::smallvec;
-use std::time::Instant;
 
 use super::stop::StopBell;
 use super::tally::Tally;
@@ -28,6 +30,9 @@ use crate::os::now_ns;
 /// Payloads of one message begin at multiples of this in the ring.
 const ALIGNMENT: usize = enrgdaq_ring::ALIGNMENT;
 
+/// Who publishes for so long waits for room.
+const SECOND_LOOK: Duration = Duration::from_millis(20);
+
 /// Sends what a job publishes; any thread may use it.
 #[derive(Debug)]
 pub(super) struct Outlet {
@@ -38,6 +43,10 @@ pub(super) struct Outlet {
     stop: StopBell,
     /// Is never set.
     never: enrgdaq_ring::Stop,
+    /// Begun and ended claims of room in the ring: odd while one lasts. Author: who has the writer.
+    claims: AtomicU64,
+    /// So many threads publish over the bus.
+    on_bus: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -80,11 +89,33 @@ impl Outlet {
         (tally, origin, stop): (Arc<Tally>, Origin, StopBell),
     ) -> Self {
         let ring = writer.map(|writer| Mutex::new(RingSide { writer, is_told_of_large: false }));
-        Self { bus, ring, tally, origin, stop, never: enrgdaq_ring::Stop::new() }
+        let (claims, on_bus) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { bus, ring, tally, origin, stop, never: enrgdaq_ring::Stop::new(), claims, on_bus }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.has_rung()
+    }
+
+    pub(super) fn stop(&self) -> &StopBell {
+        &self.stop
+    }
+
+    /// Whether somebody waits for room: readers hold the job up, it does not hang. Takes a moment to look twice where somebody
+    /// publishes.
+    pub(super) fn is_held_up(&self) -> bool {
+        let seen = self.claims.load(Relaxed);
+        let is_on_bus = self.on_bus.load(Relaxed) > 0;
+        if seen.is_multiple_of(2) && !is_on_bus {
+            return false;
+        }
+        thread::sleep(SECOND_LOOK);
+        let is_same_claim = !seen.is_multiple_of(2) && self.claims.load(Relaxed) == seen;
+        is_same_claim || is_on_bus && self.on_bus.load(Relaxed) > 0
+    }
+
+    fn note_claim(&self) {
+        self.claims.store(self.claims.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     pub(super) fn bus(&self) -> &bus::Publisher {
@@ -206,10 +237,15 @@ impl Outlet {
         };
         let side = &mut *side;
         let size = Size { envelope: letter.prepared.size(letter.infos), payload: size };
+        self.note_claim();
         let refusal = match side.writer.claim(letter.topics, size, until) {
-            Ok(claim) => return Ok(self.fill_and_commit(claim, letter, fill)),
+            Ok(claim) => {
+                self.note_claim();
+                return Ok(self.fill_and_commit(claim, letter, fill));
+            }
             Err(refusal) => refusal,
         };
+        self.note_claim();
         match refusal {
             ClaimError::Unrouted if self.tally.has_outsiders() => Ok(Way::Outsiders(fill)),
             ClaimError::Unrouted => {
@@ -315,10 +351,12 @@ impl Outlet {
         message: &Message,
         manner: Manner,
     ) -> Result<Tracked, PublishError> {
+        self.on_bus.fetch_add(1, Relaxed);
         let sent = match (manner.despite_stop, manner.deadline) {
             (true, Deadline::Within(wait)) => self.bus.publish_last_words(topics, message, wait),
             _ => self.bus.publish(topics, message, manner.deadline),
         };
+        self.on_bus.fetch_sub(1, Relaxed);
         if let Err(PublishError::Deadline { sent, .. } | PublishError::Stopping { sent, .. }) = &sent
             && !manner.is_kept
         {

@@ -22,7 +22,7 @@ use super::keeper::Keeper;
 use super::log_line::MarkedLines;
 use super::setup::{Setup, set_up};
 use super::spec::{JobSpec, SpecError};
-use super::stop::StopBell;
+use super::stop::{Cause, StopBell};
 use super::tally::Tally;
 use super::types::{JobError, JobTypes};
 use crate::bus::{Contexts, Deadline, PublishError, Subscriber};
@@ -144,11 +144,12 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     let job_type = types
         .get(&spec.job_type)
         .ok_or_else(|| JobError::Config(format!("this program has no job type {}", spec.job_type)))?;
-    let stop = StopBell::new().map_err(|error| JobError::failed("the system refused a descriptor", error))?;
+    let stop =
+        StopBell::new(spec.stop_timeout).map_err(|error| JobError::failed("the system refused a descriptor", error))?;
     hear_signals(stop.clone(), spec.supervisor_pid)
         .map_err(|error| JobError::failed("the system refused a thread for signals", error))?;
     let _lock = be_the_only_one(&spec, &stop)?;
-    let _exclusive = be_exclusive(&spec, &stop)?;
+    let _exclusive = be_exclusive(&spec, &tally, &stop)?;
     let settings = spec.settings.clone();
     let contexts = Contexts::new();
     let parts = Parts { spec, tally, stop: stop.clone(), backends: types.backends() };
@@ -230,13 +231,16 @@ fn be_the_only_one(spec: &JobSpec, stop: &StopBell) -> Result<FileLock, JobError
 }
 
 /// Waits until no other job has the same word as `exclusive`. What the job starts holds the lock with it.
-fn be_exclusive(spec: &JobSpec, stop: &StopBell) -> Result<Option<FileLock>, JobError> {
+fn be_exclusive(spec: &JobSpec, tally: &Tally, stop: &StopBell) -> Result<Option<FileLock>, JobError> {
     let Some(path) = &spec.exclusive else { return Ok(None) };
     let who = format!("{} of {}", spec.name, spec.supervisor.supervisor_id);
     let tell = |holder: &str| {
         tracing::warn!("what is `exclusive` to this job is held by {holder}: waiting until it is free");
+        tally.set_held(true);
     };
-    wait_for_lock(path, stop, |path| FileLock::take_for_descendants(path, &who), tell).map(Some)
+    let lock = wait_for_lock(path, stop, |path| FileLock::take_for_descendants(path, &who), tell)?;
+    tally.set_held(false);
+    Ok(Some(lock))
 }
 
 fn wait_for_lock(
@@ -268,7 +272,7 @@ fn wait_for_lock(
 fn hear_signals(stop: StopBell, supervisor_pid: u32) -> std::io::Result<()> {
     spawn_signal_thread(move |_| {
         HAS_SIGNAL.store(true, Ordering::Relaxed);
-        stop.ring();
+        stop.ring(Cause::Signal);
         if is_orphan(supervisor_pid) {
             thread::sleep(ORPHAN_GRACE);
             tracing::error!(

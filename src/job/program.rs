@@ -370,6 +370,7 @@ impl Report {
             ("execve", libc::EACCES) => {
                 "permission denied: the user as whom it runs may not execute it, or its file system is mounted noexec"
             }
+            ("execve", libc::E2BIG) => "its arguments and environment are longer than this system allows",
             (_, libc::EPERM | libc::EINVAL | libc::ELOOP | libc::ENOTDIR | libc::ELIBBAD | libc::ENAMETOOLONG) => "",
             _ => return ProgramError::System { context, source },
         };

@@ -1,6 +1,8 @@
-//! What a job's process does to itself first, while it has one thread: its control group, umask, priority, cores, limits.
+//! What a job's process does to itself first, while it has one thread: its control group, directory, umask, priority, cores,
+//! limits.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -11,6 +13,14 @@ use crate::os::{Cgroup, Resource, hard_limit, set_cores, set_limit, set_nice, se
 /// A step that the system refused.
 #[derive(Debug, Error)]
 pub(super) enum SetupError {
+    /// The working directory.
+    #[error("`cwd` {dir} cannot be entered")]
+    Cwd {
+        /// What was asked.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The priority.
     #[error("`nice = {nice}` is refused: only root may have a higher priority than it was given")]
     Nice {
@@ -59,6 +69,10 @@ pub(super) fn set_up(spec: &JobSpec, has_limits: bool) -> Setup {
 
 fn set_rest(spec: &JobSpec, has_limits: bool) -> Result<(), SetupError> {
     let setup = &spec.process;
+    // Here and not in the supervisor: a directory of a server that is gone holds up whoever enters it.
+    if let Some(dir) = &setup.cwd {
+        std::env::set_current_dir(dir).map_err(|source| SetupError::Cwd { dir: dir.clone(), source })?;
+    }
     if let Some(mask) = setup.umask {
         set_umask(mask);
     }
@@ -76,7 +90,10 @@ impl SetupError {
     /// What the system said.
     pub(super) fn cause(&self) -> &io::Error {
         match self {
-            Self::Nice { source, .. } | Self::Cores { source, .. } | Self::Limit { source, .. } => source,
+            Self::Cwd { source, .. }
+            | Self::Nice { source, .. }
+            | Self::Cores { source, .. }
+            | Self::Limit { source, .. } => source,
         }
     }
 }

@@ -43,14 +43,8 @@ pub struct Stream {
     raw: Line,
     table: Option<TableLine>,
     pack: Option<Arc<Mutex<Pack>>>,
-    last_words: Option<LastWords>,
-}
-
-/// How long messages that must not be lost wait for room once the job is to stop.
-#[derive(Debug)]
-struct LastWords {
-    within: Duration,
-    until: Option<Instant>,
+    /// The share of the time for the end in which messages that must not be lost wait for room.
+    last_words: Option<f64>,
 }
 
 /// Tables of one shape and length.
@@ -82,11 +76,11 @@ impl Stream {
         self
     }
 
-    /// With so much time for [`whole`](Self::whole) and [`whole_table`](Self::whole_table), counted from the first of them
-    /// once the job is to stop: for what was read from somewhere and is nowhere else.
+    /// With this share of the time that the job has for its end ([`Context::share_of_end`](super::Context::share_of_end)) for
+    /// [`whole`](Self::whole) and [`whole_table`](Self::whole_table): for what was read from somewhere and is nowhere else.
     #[must_use]
-    pub fn with_last_words(mut self, within: Duration) -> Self {
-        self.last_words = Some(LastWords { within, until: None });
+    pub fn with_last_words(mut self, share: f64) -> Self {
+        self.last_words = Some(share);
         self
     }
 
@@ -95,8 +89,7 @@ impl Stream {
     /// # Errors
     /// [`StoreError`]; nothing was sent then, and with last words it counts as dropped.
     pub fn whole(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let last_words = self.time_left();
-        send_whole(&self.outlet, &self.raw, self.over_bus, bytes, last_words)?;
+        send_whole(&self.outlet, &self.raw, self.over_bus, bytes, self.last_words)?;
         Ok(())
     }
 
@@ -109,19 +102,8 @@ impl Stream {
         let message = Message::of(&StoreTable { rows }).map_err(PublishError::Encode)?.like(&self.model);
         let line =
             self.outlet.line(self.topics.clone(), message, PayloadKind::ArrowIpc).map_err(PublishError::Encode)?;
-        let last_words = self.time_left();
-        send_whole(&self.outlet, &line, self.over_bus, &encode_table(table)?.bytes, last_words)?;
+        send_whole(&self.outlet, &line, self.over_bus, &encode_table(table)?.bytes, self.last_words)?;
         Ok(())
-    }
-
-    /// What is left of the time for last words; `None` without.
-    fn time_left(&mut self) -> Option<Duration> {
-        let LastWords { within, until } = self.last_words.as_mut()?;
-        if !self.outlet.is_stopping() {
-            return Some(*within);
-        }
-        let until = *until.get_or_insert_with(|| Instant::now() + *within);
-        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Sends bytes. `fill` is handed room for `len` of them, 64-byte aligned, whose old contents mean nothing, and gives how
@@ -211,7 +193,7 @@ fn send_whole(
     line: &Line,
     over_bus: bool,
     bytes: &[u8],
-    last_words: Option<Duration>,
+    last_words: Option<f64>,
 ) -> Result<(), PublishError> {
     let send = |manner| {
         outlet.send(line, bytes.len(), manner, |room| {
@@ -221,7 +203,9 @@ fn send_whole(
     };
     let manner = Manner { deadline: Deadline::Stop, over_bus, despite_stop: false, is_kept: last_words.is_some() };
     match (send(manner), last_words) {
-        (Err(PublishError::Stopping { .. }), Some(within)) => {
+        (Err(PublishError::Stopping { .. }), Some(share)) => {
+            let until = outlet.stop().share_passed_at(share);
+            let within = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
             send(Manner { deadline: Deadline::Within(within), over_bus, despite_stop: true, is_kept: false })
         }
         (sent, _) => sent,

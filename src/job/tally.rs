@@ -10,6 +10,7 @@
 //!      9 …   13: messages and bytes that went into the ring, unrouted there, dropped there, wanted by outsiders only
 //!     14     some job of the supervisor has no place in the ring, and needs copies over the bus; author: the supervisor
 //!     15     heartbeats so far           16  progress        17  the job takes messages
+//!     18     the job waits for what a job of another supervisor has
 //!     24 …   64 sets × 8 words    a set = the topics to which one message goes over the bus
 //!            messages, bytes, last seq + 1 on the data plane, dropped, unrouted, text at, text length, 0
 //!    536 …   256 sources × 8      a source = a writer from which data came over the bus, by its unique_id
@@ -54,6 +55,7 @@ const OUTSIDERS: usize = 14;
 const BEATS: usize = 15;
 const PROGRESS: usize = 16;
 const IS_READY: usize = 17;
+const IS_HELD: usize = 18;
 const SETS: Block = Block { start: 24, count: 64 };
 const SOURCES: Block = Block { start: SETS.end(), count: 256 };
 const TEXT: usize = SOURCES.end();
@@ -281,6 +283,16 @@ impl Tally {
     /// The ring had no room in time.
     pub(crate) fn dropped_in_ring(&self) {
         self.word(RING_DROPPED).fetch_add(1, Relaxed);
+    }
+
+    /// The job waits for what a job of another supervisor has, or does so no more.
+    pub(crate) fn set_held(&self, is_held: bool) {
+        self.word(IS_HELD).store(u64::from(is_held), Relaxed);
+    }
+
+    /// Whether it waits so.
+    pub(crate) fn is_held(&self) -> bool {
+        self.get(IS_HELD) != 0
     }
 
     /// For words with one author at a time: cheaper than an addition that others may interrupt.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,15 @@ pub trait Job: Sized {
     /// # Errors
     /// One refusal for each thing that is wrong.
     fn check(_config: &Self::Config) -> Result<(), Vec<Refusal>> {
+        Ok(())
+    }
+
+    /// Whether a job with this configuration can be watched by this `watchdog_timeout_seconds`, its own or that of all jobs; the
+    /// latter does not count where it is refused. Runs before anything starts.
+    ///
+    /// # Errors
+    /// Why not, or why it cannot do without.
+    fn check_watchdog(_config: &Self::Config, _timeout: Option<Duration>) -> Result<(), Refusal> {
         Ok(())
     }
 
@@ -189,6 +199,7 @@ fn info<J: Job>() -> TypeInfo {
         schema: schemars::schema_for!(J::Config),
         backend: J::backend(),
         check: check::<J>,
+        check_watchdog: check_watchdog::<J>,
     }
 }
 
@@ -199,6 +210,10 @@ fn kind_of<J: Job>(settings: &serde_json::Value) -> Kind {
 fn check<J: Job>(settings: &serde_json::Value) -> Result<(), Vec<Refusal>> {
     let config: J::Config = decode(settings).map_err(|refusal| vec![refusal])?;
     J::check(&config)
+}
+
+fn check_watchdog<J: Job>(settings: &serde_json::Value, timeout: Option<Duration>) -> Result<(), Refusal> {
+    J::check_watchdog(&decode(settings)?, timeout)
 }
 
 fn run<J: Job>(settings: serde_json::Value, cx: Context) -> Result<(), JobError> {

@@ -25,14 +25,14 @@ pub enum DirectoryError {
         source: io::Error,
     },
     /// Somebody else could get in.
-    #[error(
-        "{path} {what}; it must be a directory of your own with mode 700: mend it, or name another in ENRGDAQ_RUNTIME_DIR"
-    )]
+    #[error("{path} {what}; it must be a directory of your own with mode 700: mend it, or {remedy}")]
     Unsafe {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
+        /// What else helps.
+        remedy: &'static str,
     },
     /// Too long for the path of a socket.
     #[error("{0} is too long for a socket's path (at most 107 bytes); set ENRGDAQ_RUNTIME_DIR to a shorter one")]
@@ -42,6 +42,13 @@ pub enum DirectoryError {
 /// The longest path of a unix socket, and the longest name that is put into a runtime directory.
 const SOCKET_PATH_MAX: usize = 107;
 const LONGEST_NAME: usize = "/control-out.ipc".len();
+
+/// The variable that names the directory of all supervisors.
+const RUNTIME: &str = "ENRGDAQ_RUNTIME_DIR";
+
+/// What helps where a directory is not safe.
+const NAME_ANOTHER: &str = "name another in ENRGDAQ_RUNTIME_DIR";
+const REMOVE: &str = "remove it";
 
 /// The first 16 hex digits of the MD5 of an id: a name of fixed length for ids of any kind.
 pub(crate) fn short_hash(id: &str) -> String {
@@ -53,10 +60,15 @@ pub(crate) fn short_hash(id: &str) -> String {
 
 /// The directory of all supervisors of this user: `$ENRGDAQ_RUNTIME_DIR`, else `/tmp/enrgdaq-<uid>`.
 fn runtime_base() -> PathBuf {
-    match env::var_os("ENRGDAQ_RUNTIME_DIR") {
+    match env::var_os(RUNTIME) {
         Some(dir) if !dir.is_empty() => dir.into(),
-        _ => PathBuf::from(format!("/tmp/enrgdaq-{}", getuid().as_raw())),
+        _ => user_dir(),
     }
+}
+
+/// What is this user's, and is moved by no variable.
+fn user_dir() -> PathBuf {
+    PathBuf::from(format!("/tmp/enrgdaq-{}", getuid().as_raw()))
 }
 
 /// The runtime directory of a supervisor, made if it is missing, with its parent checked too.
@@ -69,20 +81,24 @@ pub(crate) fn runtime_dir(supervisor_id: &str) -> Result<PathBuf, DirectoryError
     if dir.as_os_str().len() + LONGEST_NAME > SOCKET_PATH_MAX {
         return Err(DirectoryError::TooLong(dir));
     }
-    make_private(&base)?;
-    make_private(&dir)?;
+    make_private(&base, NAME_ANOTHER)?;
+    make_private(&dir, NAME_ANOTHER)?;
     Ok(dir)
 }
 
-/// What all supervisors of this user share: locks of things that only one job may hold.
+/// What all supervisors of this user share, wherever their runtime directories are: locks of things that only one job may
+/// hold.
+pub(crate) fn shared_dir() -> PathBuf {
+    user_dir().join("exclusive")
+}
+
+/// Makes it if it is missing.
 ///
 /// # Errors
 /// As [`runtime_dir`].
-pub(crate) fn shared_dir() -> Result<PathBuf, DirectoryError> {
-    let dir = runtime_base().join("exclusive");
-    make_private(&runtime_base())?;
-    make_private(&dir)?;
-    Ok(dir)
+pub(crate) fn make_shared_dir() -> Result<(), DirectoryError> {
+    make_private(&user_dir(), REMOVE)?;
+    make_private(&shared_dir(), REMOVE)
 }
 
 /// The directory for what must survive a restart, made if it is missing: as configured, or else by `XDG_STATE_HOME`.
@@ -96,13 +112,13 @@ pub(crate) fn state_dir(configured: Option<&Path>, supervisor_id: &str) -> Resul
         named("XDG_STATE_HOME").or_else(of_home).unwrap_or_else(runtime_base).join("enrgdaq")
     };
     let dir = configured.map_or_else(|| base().join(short_hash(supervisor_id)), Path::to_owned);
-    make_private(&dir)?;
+    make_private(&dir, "name another in `state_dir` of supervisor.toml")?;
     Ok(dir)
 }
 
-fn make_private(path: &Path) -> Result<(), DirectoryError> {
+fn make_private(path: &Path, remedy: &'static str) -> Result<(), DirectoryError> {
     let fail = |source| DirectoryError::Make { path: path.into(), source };
-    let refuse = |what| Err(DirectoryError::Unsafe { path: path.into(), what });
+    let refuse = |what| Err(DirectoryError::Unsafe { path: path.into(), what, remedy });
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
     let meta = path.symlink_metadata().map_err(fail)?;
     match meta {
@@ -132,9 +148,10 @@ mod tests {
         let dir = scratch("open");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
 
-        assert!(make_private(&dir).unwrap_err().to_string().contains("is open to other users"));
+        let refusal = state_dir(Some(&dir), "lab").unwrap_err().to_string();
+        assert!(refusal.contains("is open to other users") && refusal.contains("`state_dir`"), "{refusal}");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(make_private(&dir).is_ok());
+        assert!(state_dir(Some(&dir), "lab").is_ok());
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -143,7 +160,7 @@ mod tests {
         let dir = scratch("link");
         symlink("/tmp", dir.join("link")).unwrap();
 
-        assert!(make_private(&dir.join("link")).unwrap_err().to_string().contains("is not a directory"));
+        assert!(make_private(&dir.join("link"), REMOVE).unwrap_err().to_string().contains("is not a directory"));
         fs::remove_dir_all(dir).unwrap();
     }
 

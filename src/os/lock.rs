@@ -39,6 +39,14 @@ impl FileLock {
         Self::take_as(path, "")
     }
 
+    /// As [`take`](Self::take). `who`: what the file says besides the pid.
+    ///
+    /// # Errors
+    /// [`TakeError`].
+    pub(crate) fn take_named(path: &Path, who: &str) -> Result<Self, TakeError> {
+        Self::take_as(path, &format!("{who}, "))
+    }
+
     /// As [`take`](Self::take), for this process and all that it starts: the kernel drops it with the last of them.
     /// `who`: what the file says besides the pid.
     ///

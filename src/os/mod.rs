@@ -18,7 +18,7 @@ mod zmq_option;
 pub(crate) use cgroup::{Cgroup, CgroupTree, left_by, start_of};
 pub(crate) use clock::{Usage, iso_now, now_ns, usage};
 pub use directories::DirectoryError;
-pub(crate) use directories::{runtime_dir, shared_dir, short_hash, state_dir};
+pub(crate) use directories::{make_shared_dir, runtime_dir, shared_dir, short_hash, state_dir};
 pub(crate) use limits::{Resource, hard_limit, set_cores, set_limit, set_nice, set_umask};
 pub(crate) use lock::{FileLock, TakeError};
 pub(crate) use memory::{SharedWords, memory_file};

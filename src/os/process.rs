@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getppid, getrlimit,
@@ -72,7 +72,8 @@ pub(crate) enum GroupSignal {
 pub(crate) struct Process {
     pid: Pid,
     fd: OwnedFd,
-    is_reaped: AtomicBool,
+    /// Held while the group is signalled, and while it is reaped: never both at once.
+    is_reaped: Mutex<bool>,
 }
 
 impl Process {
@@ -83,7 +84,7 @@ impl Process {
     pub(crate) fn adopt(pid: u32) -> std::io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, fd, is_reaped: AtomicBool::new(false) })
+        Ok(Self { pid, fd, is_reaped: Mutex::new(false) })
     }
 
     /// Its process id, also the number of its group.
@@ -125,7 +126,8 @@ impl Process {
     /// # Errors
     /// `waitid`'s: somebody else has reaped it.
     pub(crate) fn reap(&self) -> std::io::Result<Option<ChildEnd>> {
-        self.is_reaped.store(true, Ordering::SeqCst);
+        let mut is_reaped = self.is_reaped.lock();
+        *is_reaped = true;
         self.wait(WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
     }
 
@@ -138,9 +140,9 @@ impl Process {
         Ok(Some(end))
     }
 
-    /// Signals it alone.
-    pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::pidfd_send_signal(&self.fd, signal).ok();
+    /// Signals it alone; `false` if it is gone, or may not be signalled.
+    pub(crate) fn signal(&self, signal: Signal) -> bool {
+        rustix::process::pidfd_send_signal(&self.fd, signal).is_ok()
     }
 
     /// Signals all of its group, itself included.
@@ -149,7 +151,8 @@ impl Process {
             GroupSignal::Terminate => Signal::TERM,
             GroupSignal::Kill => Signal::KILL,
         };
-        if !self.is_reaped.load(Ordering::SeqCst) {
+        let is_reaped = self.is_reaped.lock();
+        if !*is_reaped {
             kill_process_group(self.pid, signal).ok();
         }
     }

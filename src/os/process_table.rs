@@ -68,7 +68,7 @@ impl Row {
         let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut bytes));
         match read {
             Ok(count) => Ok(Self::parse(&String::from_utf8_lossy(&bytes[..count]))),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_none_of_ours(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -97,9 +97,9 @@ impl Identity {
     }
 }
 
-/// An end while it was being read.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
+/// An end while it was being read, or a stranger's process where `/proc` is mounted with `hidepid`.
+fn is_none_of_ours(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EPERM | libc::EACCES))
 }
 
 /// All processes that can be seen. What forks while this reads can be missed.

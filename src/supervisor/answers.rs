@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::dispatcher::Dispatcher;
 use super::edges::edges;
 use super::entry::{Entry, Presence};
@@ -30,12 +32,13 @@ impl Dispatcher {
                 Ok(targets) => {
                     // The state is filled in when it is reached.
                     let answer = Reply::Job { name, state: StateName::Stopped };
-                    self.pending.push(Pending { targets, answer, asker: reply });
+                    let decisions = self.parts.operator.decisions();
+                    self.pending.push(Pending { targets, answer, decisions, asker: reply });
                     return;
                 }
                 Err(refusal) => Err(refusal),
             },
-            Command::Signal { name, signal } => self.signal(&name, signal),
+            Command::Signal { name, signal } => return self.signal(&name, signal, reply),
             Command::Plan => return self.wish(Wish::Plan, Some(reply)),
             Command::Reload => return self.wish(Wish::Reload, Some(reply)),
             Command::Add { path } => return self.wish(Wish::Add(path), Some(reply)),
@@ -84,14 +87,27 @@ impl Dispatcher {
         wants
     }
 
-    fn signal(&mut self, name: &str, signal: SignalNumber) -> Result<Reply, Refusal> {
-        let job = self.find(name)?;
-        let entry = &self.parts.entries[job];
-        let (name, state) = (entry.name().to_owned(), entry.state.name());
-        let Some(running) = &entry.running else { return Err(Refusal::NoProcess { name, state }) };
-        SignalSent { job: &name, signal }.emit();
-        running.process.signal(signal.get(), entry.config.runs_program);
-        Ok(Reply::Job { name, state })
+    /// Signals the process of a job, or the program that it runs, which is looked for first: the answer comes then.
+    fn signal(&self, name: &str, signal: SignalNumber, reply: oneshot::Sender<Result<Reply, Refusal>>) {
+        let (name, state, tree, runs_program) = match self.find(name).map(|job| &self.parts.entries[job]) {
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+            Ok(entry) => {
+                let tree = entry.running.as_ref().map(|running| running.process.clone());
+                (entry.name().to_owned(), entry.state.name(), tree, entry.config.runs_program)
+            }
+        };
+        let Some(tree) = tree else { return drop(reply.send(Err(Refusal::NoProcess { name, state }))) };
+        tokio::spawn(async move {
+            let is_sent = match runs_program {
+                true => tree.signal_children(signal.get()).await,
+                false => tree.signal_leader(signal.get()),
+            };
+            if !is_sent {
+                return drop(reply.send(Err(Refusal::NotSignalled { name })));
+            }
+            SignalSent { job: &name, signal }.emit();
+            reply.send(Ok(Reply::Job { name, state })).ok();
+        });
     }
 
     /// The log of a job, of the supervisor, or all.
@@ -140,6 +156,10 @@ impl Dispatcher {
         let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
         let mut edges = edges(&parties);
         let mut jobs: Vec<_> = self.parts.entries.iter().map(|entry| entry.status(now)).collect();
+        let stopped = &self.parts.operator.decided().stopped;
+        for job in jobs.iter_mut().filter(|job| job.state == StateName::Stopped && stopped.contains(&job.name)) {
+            job.reason = Some("stopped by hand".into());
+        }
         if let Some(ring) = &self.parts.ring {
             let regions = ring.picture(&mut edges);
             for (job, region) in jobs.iter_mut().zip(regions) {

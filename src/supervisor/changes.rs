@@ -37,9 +37,10 @@ pub(super) fn between<'e>(
     }
 }
 
-/// Whether two configurations are of one job: people know it by the name, the ring and journals by the id.
+/// Whether two configurations are of one job: the ring and journals know it by the id. One whose file gives the id and gets
+/// another name stays who it is.
 pub(super) fn is_same(one: &JobConfig, other: &JobConfig) -> bool {
-    one.name == other.name && one.unique_id == other.unique_id
+    one.unique_id == other.unique_id
 }
 
 /// What differs; `None`: nothing that matters.
@@ -83,7 +84,8 @@ fn keys_of_job(old: &JobConfig, new: &JobConfig) -> Vec<String> {
         ),
     ];
     let common = common.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned());
-    common.chain(own_keys(&old.settings, &new.settings)).collect()
+    let name = (old.name != new.name).then(|| format!("its name (it was {})", old.name));
+    name.into_iter().chain(common).chain(own_keys(&old.settings, &new.settings)).collect()
 }
 
 /// The keys of the job's type that differ.
@@ -146,7 +148,7 @@ fn later(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<String> {
 }
 
 /// What the operator wants otherwise than the files say.
-fn wishes(overrides: &Overrides) -> Vec<String> {
+pub(super) fn wishes(overrides: &Overrides) -> impl Iterator<Item = String> {
     let stopped = overrides.stopped.iter().map(|name| format!("{name}: stopped by hand; enrgdaq start {name}"));
     let scaled = overrides
         .scaled
@@ -154,5 +156,5 @@ fn wishes(overrides: &Overrides) -> Vec<String> {
         .map(|(name, scaled)| format!("{name}: {} copies by hand, the file says {}", scaled.copies, scaled.instead_of));
     let added = overrides.added.iter().map(|path| format!("{}: added by hand", path.display()));
     let removed = overrides.removed.iter().map(|name| format!("{name}: removed by hand; enrgdaq add its file"));
-    stopped.chain(scaled).chain(added).chain(removed).collect()
+    stopped.chain(scaled).chain(added).chain(removed)
 }

@@ -7,17 +7,22 @@
 //! Invariant: a leader is reaped, and told of as gone, only when nothing of its tree runs: a process table that could not
 //! be read proves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::dispatcher::{Mail, Mailbox};
 use super::orphans::{Families, MARK_OF_JOB, MARK_OF_SUPERVISOR, Newcomer};
@@ -25,8 +30,11 @@ use super::systemd::OF_SERVICES;
 use super::tree::{News, Tree, Watch};
 use crate::config::ProcessSetup;
 use crate::job::{JobSpec, Tally};
-use crate::os::{Cgroup, Process, short_hash};
+use crate::os::{Cgroup, Process, make_shared_dir, short_hash};
 use crate::telemetry::CgroupRefused;
+
+/// How long a file system may take to show what stands in a job's `[supervise]`.
+const LOOK_AT_MOST: Duration = Duration::from_secs(10);
 
 /// A job's process and what came with it.
 #[derive(Debug)]
@@ -60,35 +68,118 @@ fn cannot_heal(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(is_hopeless)
 }
 
-/// The thread that spawns.
+/// The thread that spawns, and, where files have to be looked at for it, those that look: one that hangs holds up its own job
+/// only.
 #[derive(Debug)]
-pub(super) struct Spawner(mpsc::Sender<(usize, u64, Box<JobSpec>)>);
+pub(super) struct Spawner {
+    orders: mpsc::Sender<Order>,
+    /// By job: ends the wait for what is looked at.
+    looks: HashMap<usize, oneshot::Sender<()>>,
+    /// For which job somebody still looks at what, perhaps for ever.
+    looking: Arc<Mutex<HashSet<(usize, String)>>>,
+}
+
+/// A process to be made.
+#[derive(Debug)]
+struct Order {
+    job: usize,
+    generation: u64,
+    spec: Box<JobSpec>,
+    /// What its environment is, or why that cannot be told.
+    variables: Result<BTreeMap<String, String>, SpawnFailure>,
+}
 
 impl Spawner {
     /// Starts the thread; each result comes as mail.
     pub(super) fn start(executable: PathBuf, families: Arc<Families>, mailbox: Mailbox) -> io::Result<Self> {
-        let (sender, orders) = mpsc::channel::<(usize, u64, Box<JobSpec>)>();
+        let (sender, orders) = mpsc::channel::<Order>();
         thread::Builder::new().name("spawner".into()).spawn(move || {
-            for (job, generation, spec) in orders {
-                let result = spawn(&executable, &families, *spec);
+            for Order { job, generation, spec, variables } in orders {
+                let result = variables.and_then(|variables| spawn(&executable, &families, *spec, &variables));
                 if mailbox.blocking_send(Mail::Spawned { job, generation, result }).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self(sender))
+        Ok(Self { orders: sender, looks: HashMap::new(), looking: Arc::default() })
     }
 
-    /// Orders a process.
-    pub(super) fn order(&self, job: usize, generation: u64, spec: JobSpec) {
-        self.0.send((job, generation, Box::new(spec))).expect("the spawner ends only with its orders");
+    /// Orders a process; exactly one result comes. To be called on a tokio runtime.
+    pub(super) fn order(&mut self, job: usize, generation: u64, spec: JobSpec) {
+        let spec = Box::new(spec);
+        if spec.process.env_file.is_none() && spec.process.cwd.is_none() {
+            return pass_on(&self.orders, Order { job, generation, spec, variables: Ok(BTreeMap::new()) });
+        }
+        let (cancel, cancelled) = oneshot::channel();
+        self.looks.insert(job, cancel);
+        let (orders, found) = (self.orders.clone(), self.look(job, spec.process.clone()));
+        tokio::spawn(async move {
+            let passing = |error: String| Err(SpawnFailure { error, is_permanent: false });
+            let variables = tokio::select! {
+                Ok(found) = found => found,
+                Ok(()) = cancelled => passing("it was to end before it had a process".into()),
+                () = tokio::time::sleep(LOOK_AT_MOST) => {
+                    passing(format!("{} not answer for {} s", places_of(&spec.process), LOOK_AT_MOST.as_secs()))
+                }
+            };
+            pass_on(&orders, Order { job, generation, spec, variables });
+        });
+    }
+
+    /// Has the files of a job looked at. No answer comes where nobody can look.
+    fn look(
+        &self,
+        job: usize,
+        setup: ProcessSetup,
+    ) -> oneshot::Receiver<Result<BTreeMap<String, String>, SpawnFailure>> {
+        let (answer, found) = oneshot::channel();
+        let key = (job, places_of(&setup));
+        // One that hangs is enough.
+        if !self.looking.lock().insert(key.clone()) {
+            let error = format!("{} not answer, still not since an earlier start", key.1);
+            answer.send(Err(SpawnFailure { error, is_permanent: false })).ok();
+            return found;
+        }
+        let (looking, done) = (self.looking.clone(), key.clone());
+        let look = move || {
+            let variables = look_around(&setup);
+            looking.lock().remove(&done);
+            answer.send(variables).ok();
+        };
+        if thread::Builder::new().name("look".into()).spawn(look).is_err() {
+            self.looking.lock().remove(&key);
+        }
+        found
+    }
+
+    /// A job is to end that has no process yet: the files are waited for no more.
+    pub(super) fn cancel(&mut self, job: usize) {
+        if let Some(cancel) = self.looks.remove(&job) {
+            cancel.send(()).ok();
+        }
     }
 }
 
-fn spawn(executable: &Path, families: &Arc<Families>, mut spec: JobSpec) -> Result<Child, SpawnFailure> {
+fn pass_on(orders: &mpsc::Sender<Order>, order: Order) {
+    // The spawner ends only with the supervisor.
+    orders.send(order).ok();
+}
+
+fn spawn(
+    executable: &Path,
+    families: &Arc<Families>,
+    mut spec: JobSpec,
+    variables: &BTreeMap<String, String>,
+) -> Result<Child, SpawnFailure> {
+    if spec.exclusive.is_some() {
+        make_shared_dir().map_err(|error| SpawnFailure {
+            error: format!("`exclusive`: {}", crate::error_chain(&error)),
+            is_permanent: true,
+        })?;
+    }
     let cgroup = make_cgroup(families, &spec);
     spec.cgroup = cgroup.as_ref().map(|cgroup| cgroup.dir().to_owned());
-    let made = make(executable, families, &spec);
+    let made = make(executable, families, &spec, variables);
     let (key, process, (tally, stdout, stderr)) = match made {
         Ok(made) => made,
         Err(failure) => {
@@ -102,7 +193,12 @@ fn spawn(executable: &Path, families: &Arc<Families>, mut spec: JobSpec) -> Resu
 
 type Made = (u64, Process, (Tally, OwnedFd, OwnedFd));
 
-fn make(executable: &Path, families: &Families, spec: &JobSpec) -> Result<Made, SpawnFailure> {
+fn make(
+    executable: &Path,
+    families: &Families,
+    spec: &JobSpec,
+    variables: &BTreeMap<String, String>,
+) -> Result<Made, SpawnFailure> {
     let fail = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| SpawnFailure::new(&what, &error)
@@ -115,7 +211,7 @@ fn make(executable: &Path, families: &Families, spec: &JobSpec) -> Result<Made, 
     for variable in OF_SERVICES {
         command.env_remove(variable);
     }
-    surround(&mut command, &spec.process)?;
+    command.envs(variables).envs(&spec.process.env);
     command.env(MARK_OF_SUPERVISOR, families.mark()).env(MARK_OF_JOB, &spec.instance_id);
     let newcomer = Newcomer {
         name: &spec.name,
@@ -136,26 +232,47 @@ fn make(executable: &Path, families: &Families, spec: &JobSpec) -> Result<Made, 
     })
 }
 
-/// Environment and working directory.
-fn surround(command: &mut Command, setup: &ProcessSetup) -> Result<(), SpawnFailure> {
+/// Reads the variables, and sees whether there is a working directory, which the process itself enters. This may take for
+/// ever, where a file system does not answer.
+fn look_around(setup: &ProcessSetup) -> Result<BTreeMap<String, String>, SpawnFailure> {
+    let mut found = BTreeMap::new();
     if let Some(path) = &setup.env_file {
         let fail = |error: io::Error| SpawnFailure::new(&format!("`env_file` {}", path.display()), &error);
-        let text = fs::read_to_string(path).map_err(fail)?;
+        let text = read_file(path).map_err(fail)?;
         let variables = variables(&text).map_err(|(line, why)| SpawnFailure {
             error: format!("`env_file` {}:{line}: {why}", path.display()),
             is_permanent: true,
         })?;
-        command.envs(variables);
+        found.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
-    command.envs(&setup.env);
     if let Some(dir) = &setup.cwd {
         let fail = |error: io::Error| SpawnFailure::new(&format!("`cwd` {}", dir.display()), &error);
         if !fs::metadata(dir).map_err(fail)?.is_dir() {
             return Err(fail(io::Error::from_raw_os_error(libc::ENOTDIR)));
         }
-        command.current_dir(dir);
     }
-    Ok(())
+    Ok(found)
+}
+
+/// The text of a file that is one: what has to be written by somebody first, as a pipe, is waited for by nobody.
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// What is looked at for a job, with the beginning of a verb.
+fn places_of(setup: &ProcessSetup) -> String {
+    let env_file = setup.env_file.as_ref().map(|path| format!("`env_file` {}", path.display()));
+    let cwd = setup.cwd.as_ref().map(|dir| format!("`cwd` {}", dir.display()));
+    match (env_file, cwd) {
+        (Some(file), Some(dir)) => format!("{file} or {dir} does"),
+        (one, other) => format!("{} does", one.or(other).unwrap_or_default()),
+    }
 }
 
 /// The variables in a file of lines `NAME=value`: blank lines and those with `#` say nothing, and a value may stand in
@@ -230,6 +347,19 @@ mod tests {
         for (text, line) in [("A=1\nnonsense", 2), ("=1", 1), ("A B=1", 1), ("\n\nA=\"open", 3), ("A=\"", 1)] {
             assert_eq!(variables(text).unwrap_err().0, line, "{text}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_of_variables_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let status = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(status.success());
+
+        let setup = ProcessSetup { env_file: Some(path), ..ProcessSetup::default() };
+        let failure = look_around(&setup).unwrap_err();
+
+        assert!(failure.error.ends_with("pipe: it is no file") && failure.is_permanent, "{failure:?}");
     }
 
     #[test]

@@ -9,23 +9,24 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::changes::wishes;
 use super::child::{Child, SpawnFailure, Spawner, watch};
-use super::entry::{Entry, Running};
+use super::entry::{Entry, Presence, Running};
 use super::link::Link;
 use super::logs::Logs;
 use super::operator::Operator;
 use super::orders::Pending;
 use super::origin::Origin;
 use super::phases::Phase;
-use super::policy::{Jitter, outcome};
-use super::reload::{Load, Wish};
+use super::policy::{Insistence, Jitter, outcome};
+use super::reload::{IsWanted, Load, Wish};
 use super::ring::Ring;
 use super::state::{Effect, Event, JobState, Now, Then};
 use super::systemd::Systemd;
 use super::timetable::{Clocks, NextStart};
-use super::watch::{DiskWatch, MemoryWatch, Watched};
+use super::watch::{DiskWatch, MemoryWatch, Stage, Watched};
 use crate::bus::Endpoints;
-use crate::config::{self, Deployment, SupervisorConfig};
+use crate::config::{self, Deployment, Diagnostic, SupervisorConfig};
 use crate::control::{Inquiry, StateName};
 use crate::message::{
     Alert, AlertInfo, CombinedStats, Heartbeat, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic,
@@ -33,7 +34,7 @@ use crate::message::{
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
 use crate::telemetry::{
     AlertRaised, HeldUp, JobEnded, JobFatal, JobForced, JobReadyNow, JobRenewed, JobRestarts, JobStarting, JobWaits,
-    LostToGone,
+    LostToGone, OrderedByHand, Waiting,
 };
 
 /// Heartbeat and statistics go out this often.
@@ -65,8 +66,8 @@ pub(crate) enum Mail {
     Raise { severity: Severity, message: String },
     /// Programs that are no jobs want these topics of the ring, or nothing any more: whether they are subscribed now.
     Tap { topics: Vec<String>, done: std::sync::mpsc::Sender<bool> },
-    /// The files have been read, for the first of those who wait for it.
-    Loaded(Box<Result<Deployment, config::Report>>),
+    /// The files have been read, for the load of this number.
+    Loaded { number: u64, loaded: Box<Result<Deployment, config::Report>> },
     /// SIGHUP.
     Reload,
     /// A job holds too much memory, or most where too much is held.
@@ -115,6 +116,8 @@ pub(super) struct Parts {
     pub(super) disk_watch: Option<DiskWatch>,
     /// Where the supervisor itself writes, and what its configuration says besides.
     pub(super) own_paths: Vec<PathBuf>,
+    /// Files that were added by hand and are gone.
+    pub(super) passed_over: Vec<Diagnostic>,
     /// Without one all goes over the bus.
     pub(super) ring: Option<Ring>,
 }
@@ -138,6 +141,10 @@ pub(super) struct Dispatcher {
     pub(super) used: Usage,
     pub(super) cpu_percent: f64,
     pub(super) is_clean: bool,
+    /// When the end began.
+    pub(super) stop_begun: Option<Instant>,
+    /// Numbers the loads.
+    pub(super) loads_begun: u64,
 }
 
 impl Dispatcher {
@@ -160,14 +167,19 @@ impl Dispatcher {
             used: usage(),
             cpu_percent: 0.0,
             is_clean: true,
+            stop_begun: None,
+            loads_begun: 0,
         }
     }
 
     /// Starts all jobs, and works until all have ended.
     pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut desk: mpsc::Receiver<Inquiry>) -> Outcome {
         self.tell_losses();
+        wishes(self.parts.operator.decided()).for_each(|wish| OrderedByHand { wish: &wish }.emit());
+        let passed_over = std::mem::take(&mut self.parts.passed_over);
+        self.tell_passed_over(&passed_over);
         for job in 0..self.parts.entries.len() {
-            self.become_due(job);
+            self.become_due(job, IsWanted::ByItsFile);
         }
         self.start_rank(0);
         while !matches!(self.phase, Phase::Done) {
@@ -175,6 +187,7 @@ impl Dispatcher {
             tokio::select! {
                 Some(mail) = mail.recv() => self.take(mail),
                 Some(inquiry) = desk.recv() => self.answer(inquiry),
+                () = self.parts.operator.news() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             // What has come already counts before time does.
@@ -188,6 +201,10 @@ impl Dispatcher {
             self.advance();
             self.settle();
         }
+        if let Err(why) = self.parts.operator.end().await {
+            self.raise(Severity::Error, format!("what was ordered last is forgotten: {why}"));
+            self.is_clean = false;
+        }
         let is_clean =
             self.is_clean && self.parts.entries.iter().filter(|entry| entry.is_seen()).all(Entry::ended_well);
         Outcome { is_clean }
@@ -196,12 +213,12 @@ impl Dispatcher {
     fn due(&self) -> Instant {
         let jobs = self.parts.entries.iter().filter_map(|entry| entry.state.due());
         let phase = match &self.phase {
-            Phase::Starting { until, .. } => Some(*until),
+            Phase::Starting { rank } => self.awaited_until(*rank),
             Phase::Stopping(_) => self.drain_due,
             Phase::Running | Phase::Done => None,
         };
         let watches = [self.parts.memory_watch.due()];
-        let others = self.next_time().into_iter().chain(watches).chain(self.parts.systemd.due());
+        let others = self.next_time().into_iter().chain(self.load_due()).chain(watches).chain(self.parts.systemd.due());
         jobs.chain(phase).chain(others).fold(self.beat_due, Instant::min)
     }
 
@@ -228,7 +245,7 @@ impl Dispatcher {
                 let is_subscribed = self.parts.ring.as_mut().is_some_and(|ring| ring.set_tap(topics));
                 done.send(is_subscribed).ok();
             }
-            Mail::Loaded(loaded) => self.on_loaded(*loaded),
+            Mail::Loaded { number, loaded } => self.on_loaded(number, *loaded),
             Mail::Reload => self.wish(Wish::Reload, None),
             Mail::Overgrown { job, generation, why } => self.on_overgrown(job, generation, &why),
             Mail::Stop { reason } => self.on_stop(&reason),
@@ -331,6 +348,8 @@ impl Dispatcher {
                 let stop = Stop { reason: "told by the supervisor".into() };
                 self.parts.link.send(Topic::job(&entry.config.unique_id), &stop);
             }
+            // It has no process yet: what is looked at for it is not waited for.
+            Effect::Terminate | Effect::Kill if entry.running.is_none() => self.parts.spawner.cancel(job),
             Effect::Terminate => {
                 JobForced::Terminated { job: entry.name() }.emit();
                 group(entry, GroupSignal::Terminate);
@@ -360,7 +379,9 @@ impl Dispatcher {
                 let text = format!("{name} is ended, and started again as its policy says: {why}");
                 self.raise(Severity::Warning, text);
             }
-            JobState::Stopping { then: Then::StartFor(why), .. } => JobRenewed { job: name, why }.emit(),
+            JobState::Stopping { then: Then::StartFor(why) | Then::StartLater(why), .. } => {
+                JobRenewed { job: name, why }.emit()
+            }
             JobState::Waiting { hold } => JobWaits { job: name, hold: &hold.to_string() }.emit(),
             JobState::Fatal { reason } => {
                 JobFatal { job: name, reason }.emit();
@@ -399,6 +420,25 @@ impl Dispatcher {
         for text in self.parts.ring.as_mut().map(Ring::take_losses).unwrap_or_default() {
             self.is_clean = false;
             self.raise(Severity::Error, text);
+        }
+    }
+
+    /// A store that does not run, and does not come by itself, holds up who writes for it: that is as ordered, and
+    /// somebody should know.
+    fn tell_who_is_waited_for(&mut self) {
+        let is_idle = |entry: &Entry| {
+            let is_idle = matches!(entry.state, JobState::Stopped | JobState::Waiting { .. });
+            is_idle && entry.presence == Presence::Here && !entry.is_due && !entry.is_wait_told
+        };
+        let idle: Vec<_> = (0..self.parts.entries.len()).filter(|&job| is_idle(&self.parts.entries[job])).collect();
+        let Some(ring) = self.parts.ring.as_ref().filter(|_| !idle.is_empty()) else { return };
+        for (job, Waiting { writer, reader, .. }) in ring.waited_for(&idle) {
+            self.parts.entries[job].is_wait_told = true;
+            let what = "its memory is full of messages for it";
+            self.raise(
+                Severity::Error,
+                format!("{writer} waits for {reader}, which does not run: {what}; enrgdaq start {reader}"),
+            );
         }
     }
 
@@ -448,9 +488,11 @@ impl Dispatcher {
         }
         for job in 0..self.parts.entries.len() {
             if self.parts.entries[job].state.due().is_some_and(|due| due <= now) {
+                self.look_whether_held(job);
                 self.apply(job, Event::Tick);
             }
         }
+        self.give_up_load(now);
         self.watch_memory(now);
         self.parts.systemd.pass_time(now);
     }
@@ -458,6 +500,7 @@ impl Dispatcher {
     /// Hears the heartbeats of all jobs.
     fn listen(&mut self, now: Instant) {
         for job in 0..self.parts.entries.len() {
+            self.look_whether_held(job);
             let Some(beat) = self.parts.entries[job].new_beat() else { continue };
             self.parts.entries[job].heard(now);
             // Said again with each beat: the first word may have been lost.
@@ -468,28 +511,51 @@ impl Dispatcher {
         }
     }
 
+    /// A job that waits for what another has is not late.
+    fn look_whether_held(&mut self, job: usize) {
+        if self.parts.entries[job].is_held() {
+            self.apply(job, Event::Held);
+        }
+    }
+
     fn watch_memory(&mut self, now: Instant) {
         let entries = self.parts.entries.iter().enumerate();
         let watched = entries.filter_map(|(job, entry)| {
-            let pid = entry.running.as_ref()?.process.pid();
-            let is_ready = entry.state.name() == StateName::Ready;
+            let key = entry.running.as_ref()?.process.key();
+            let stage = match entry.state.name() {
+                StateName::Starting => Stage::Starting,
+                StateName::Ready => Stage::Ready,
+                _ => Stage::Ending,
+            };
             let limits = entry.config.supervise.memory;
-            Some(Watched { job, generation: entry.generation, pid, is_ready, limits })
+            Some(Watched { job, generation: entry.generation, key, stage, limits })
         });
         self.parts.memory_watch.pass_time(now, watched);
     }
 
     fn on_overgrown(&mut self, job: usize, generation: u64, why: &str) {
-        let is_now = |entry: &Entry| entry.generation == generation && entry.state.name() == StateName::Ready;
+        let is_up = |entry: &Entry| matches!(entry.state.name(), StateName::Starting | StateName::Ready);
+        let is_now = |entry: &Entry| entry.generation == generation && is_up(entry);
         if !matches!(self.phase, Phase::Starting { .. } | Phase::Running)
             || !self.parts.entries.get(job).is_some_and(is_now)
         {
             return;
         }
-        let text = format!("{} is restarted: {why}", self.parts.entries[job].name());
-        self.raise(Severity::Warning, text);
         let is_failure = self.parts.entries[job].config.supervise.memory.counts_as_failure;
         self.apply(job, Event::Overgrown { why: why.to_owned(), is_failure });
+        let entry = &self.parts.entries[job];
+        let (name, times) = (entry.name(), entry.history.overgrown());
+        match Insistence::of(times) {
+            Insistence::Say => self.raise(Severity::Warning, format!("{name} is restarted: {why}")),
+            Insistence::Urge => {
+                let window = entry.config.supervise.restart_window.as_secs_f64();
+                let text = format!(
+                    "{name} is restarted: {why}; it is the {times}th time, each less than {window} s after the one before"
+                );
+                self.raise(Severity::Error, text);
+            }
+            Insistence::Pass => {}
+        }
     }
 
     /// What `systemctl status` shows.
@@ -501,9 +567,10 @@ impl Dispatcher {
                 Phase::Running => "running",
                 Phase::Stopping(_) | Phase::Done => "stopping",
             };
-            let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
-            let restarts: u64 = entries.iter().map(Entry::restarts).sum();
-            format!("{doing}: {ready} of {} jobs ready, {restarts} restarts", entries.len())
+            let here = || entries.iter().filter(|entry| entry.presence == Presence::Here);
+            let ready = here().filter(|entry| entry.state.name() == StateName::Ready).count();
+            let restarts: u64 = here().map(Entry::restarts).sum();
+            format!("{doing}: {ready} of {} jobs ready, {restarts} restarts", here().count())
         });
     }
 
@@ -517,6 +584,7 @@ impl Dispatcher {
             ring.beat(now);
         }
         self.tell_losses();
+        self.tell_who_is_waited_for();
         if let Some(failure) = self.parts.operator.failure() {
             self.raise(Severity::Error, failure);
         }

@@ -29,6 +29,8 @@ pub(super) struct Book {
     ended: Option<TallySnapshot>,
     /// Writer → what it had sent when this reader became ready: that is not on its way to it.
     marks: BTreeMap<String, Mark>,
+    /// Writer → what it had produced for this reader when that was ready for the first time: that is not lost.
+    unheard: Option<BTreeMap<String, u64>>,
 }
 
 /// How far a writer has come: a count within an epoch.
@@ -84,6 +86,11 @@ impl Book {
         self.marks.insert(writer, mark);
     }
 
+    /// It is ready; the first time, what writers had produced for it before it was there was not to arrive.
+    pub(super) fn begin_to_hear(&mut self, produced: BTreeMap<String, u64>) {
+        self.unheard.get_or_insert(produced);
+    }
+
     fn produced_for(&self, hearing: Hearing<'_>) -> u64 {
         let before = self.produced_before.iter().map(|(topics, messages)| (topics, *messages));
         let now = self.now.sets.iter().map(|set| (&set.topics, set.messages));
@@ -121,6 +128,20 @@ pub(super) struct Party<'a> {
     pub(super) unique_id: &'a str,
     pub(super) hearing: Hearing<'a>,
     pub(super) book: &'a Book,
+}
+
+impl Party<'_> {
+    /// Its id, and what it has produced for a reader so far.
+    pub(super) fn produced_for(&self, reader: &Party<'_>) -> (String, u64) {
+        (self.unique_id.to_owned(), self.book.produced_for(reader.hearing))
+    }
+}
+
+/// What never arrived over the bus of what a writer produced since the reader was there; a reader that never was has lost
+/// nothing.
+pub(super) fn lost(writer: &Party<'_>, reader: &Party<'_>) -> u64 {
+    let Some(unheard) = &reader.book.unheard else { return 0 };
+    edge(writer, reader).missing.saturating_sub(unheard.get(writer.unique_id).copied().unwrap_or(0))
 }
 
 /// All edges of the bus on which something was produced or arrived.

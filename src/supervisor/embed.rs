@@ -61,6 +61,14 @@ pub enum SupervisorError {
         /// What the holder wrote: pid and start.
         holder: String,
     },
+    /// Another one keeps its decisions there.
+    #[error("{dir} is the state directory of another supervisor ({holder}); give each its own `state_dir`")]
+    StateHeld {
+        /// The directory.
+        dir: PathBuf,
+        /// What the holder wrote: id, pid and start.
+        holder: String,
+    },
     /// The lock file cannot be made or locked.
     #[error("cannot lock {path}")]
     Lock {
@@ -122,7 +130,7 @@ pub struct Supervisor {
     listener: UnixListener,
     socket: PathBuf,
     runtime_dir: PathBuf,
-    _lock: FileLock,
+    _locks: [FileLock; 2],
 }
 
 impl std::fmt::Debug for Supervisor {
@@ -148,17 +156,19 @@ impl Supervisor {
     pub fn new(config: Option<SupervisorConfig>, jobs: &JobTypes, config_dir: &Path) -> Result<Self, SupervisorError> {
         let origin = Origin { dir: config_dir.to_owned(), catalog: jobs.catalog(), own: config };
         let own = origin.supervisor()?;
-        let state_dir = state_dir(own.state_dir.as_deref(), &own.info.supervisor_id)?;
-        let operator = Operator::open(&state_dir)?;
+        let id = &own.info.supervisor_id;
+        let dir = runtime_dir(id)?;
+        let lock = take_lock(&dir, id)?;
+        let state_dir = state_dir(own.state_dir.as_deref(), id)?;
+        let state_lock = take_state_lock(&state_dir, id)?;
+        let mut operator = Operator::open(&state_dir)?;
         let deployment = origin.load(operator.decided())?;
+        operator.decide(operator.decided().clone().without_overruled(&deployment.jobs));
         let jobs = deployment.jobs.len();
         let needed = DESCRIPTORS + DESCRIPTORS_PER_JOB * jobs as u64;
         if let Err(allowed) = raise_descriptor_limit(needed) {
             return Err(SupervisorError::Descriptors { jobs, needed, allowed });
         }
-        let id = &deployment.supervisor.info.supervisor_id;
-        let dir = runtime_dir(id)?;
-        let lock = take_lock(&dir, id)?;
         sweep(&mark_of(&dir), &dir);
         // First the socket: whoever answers there still needs the addresses of the bus.
         let socket = local::socket_path(&dir);
@@ -193,7 +203,7 @@ impl Supervisor {
             listener,
             socket,
             runtime_dir: dir,
-            _lock: lock,
+            _locks: [lock, state_lock],
         })
     }
 
@@ -268,7 +278,6 @@ impl Supervisor {
         let ring = Ring::open(&info.supervisor_id, plans, self.leftovers)?;
         let system = SupervisorError::System;
         let config = &self.deployment.supervisor;
-        let memory_watch = MemoryWatch::new(&config.memory, self.mailbox.clone());
         let own_paths = self.log_files.dir().into_iter().chain(&config.state_dir).chain(&config.disk.paths).cloned();
         let own_paths: Vec<_> = own_paths.collect();
         let paths = watched_paths(entries.iter().map(|entry| &entry.config), own_paths.clone());
@@ -276,6 +285,7 @@ impl Supervisor {
         let link = Link::open(&self.contexts, &self.endpoints, &info, self.mailbox.clone())?;
         let families = families(&self.runtime_dir, self.owns_all_children).map_err(SupervisorError::System)?;
         let families = Arc::new(families);
+        let memory_watch = MemoryWatch::new(&config.memory, families.clone(), self.mailbox.clone());
         let adopting = families.clone().adopt().map_err(SupervisorError::System)?;
         let spawner =
             Spawner::start(self.executable, families.clone(), self.mailbox.clone()).map_err(SupervisorError::System)?;
@@ -301,6 +311,7 @@ impl Supervisor {
             memory_watch,
             disk_watch,
             own_paths,
+            passed_over: self.deployment.passed_over,
             outside_full: self.proxies.outside_full(),
             ring,
         });
@@ -336,13 +347,22 @@ fn take_lock(dir: &Path, id: &str) -> Result<FileLock, SupervisorError> {
     })
 }
 
+/// Two supervisors would overwrite each other's decisions.
+fn take_state_lock(dir: &Path, id: &str) -> Result<FileLock, SupervisorError> {
+    let path = dir.join("supervisor.lock");
+    FileLock::take_named(&path, &format!("`{id}`")).map_err(|error| match error {
+        TakeError::Held(holder) => SupervisorError::StateHeld { dir: dir.to_owned(), holder },
+        TakeError::System(source) => SupervisorError::Lock { path, source },
+    })
+}
+
 impl Handle {
     /// Brings what runs in line with the files; the result is in the log.
     pub fn reload(&self) {
         self.mailbox.blocking_send(Mail::Reload).ok();
     }
 
-    /// Begins to stop; the second call kills all jobs.
+    /// Begins to stop; another call, a second or more later, kills all jobs.
     pub fn stop(&self, reason: &str) {
         self.mailbox.blocking_send(Mail::Stop { reason: reason.into() }).ok();
     }

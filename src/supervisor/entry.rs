@@ -29,9 +29,9 @@ pub(super) struct Running {
     pub(super) _capture: Capture,
 }
 
-/// The lock of what only one job of this user may have. Without a directory for it the job's own supervisor still knows.
-fn lock_of(word: &str) -> Option<PathBuf> {
-    shared_dir().ok().map(|dir| dir.join(format!("{}.lock", short_hash(word))))
+/// The lock of what only one job of this user may have, whatever supervisor it has.
+fn lock_of(word: &str) -> PathBuf {
+    shared_dir().join(format!("{}.lock", short_hash(word)))
 }
 
 /// What a job hears: whoever serves a backend what is meant for its type, and every job the topics of its config.
@@ -70,6 +70,10 @@ pub(super) struct Entry {
     pub(super) next_config: Option<JobConfig>,
     /// It starts when its rank does.
     pub(super) is_due: bool,
+    /// So long at most the next rank waits for it.
+    pub(super) awaited_until: Option<Instant>,
+    /// It has been told that others wait for it while it does not run.
+    pub(super) is_wait_told: bool,
     /// The files no longer have it.
     pub(super) presence: Presence,
     /// Its next time, if it has a schedule.
@@ -98,6 +102,8 @@ impl Entry {
             book: Book::default(),
             next_config: None,
             is_due: false,
+            awaited_until: None,
+            is_wait_told: false,
             presence: Presence::Here,
             next_start: None,
             last_end: None,
@@ -127,6 +133,7 @@ impl Entry {
             self.restarts = Count { count: self.restarts.count + 1, last_updated: Some(iso_now()) };
         }
         self.generation += 1;
+        self.is_wait_told = false;
         self.started_at = Some(Instant::now());
         self.heard_at = None;
         self.beats = 0;
@@ -147,7 +154,7 @@ impl Entry {
             ring,
             wait: self.config.wait,
             process: self.config.process.clone(),
-            exclusive: self.config.supervise.exclusive.as_deref().and_then(lock_of),
+            exclusive: self.config.supervise.exclusive.as_deref().map(lock_of),
             cgroup: None,
             memory_max: self.config.supervise.memory.max_bytes,
             stop_timeout: self.config.supervise.stop_timeout,
@@ -229,6 +236,9 @@ impl Entry {
     /// Its configuration is this from now on; it has no process.
     pub(super) fn adopt(&mut self, config: JobConfig, supervisor_id: &str) {
         self.subscriptions = subscriptions(&config, supervisor_id);
+        if self.config.name != config.name {
+            self.log = JobLog::of(&config.name);
+        }
         self.config = config;
         self.history.clear();
     }
@@ -236,6 +246,22 @@ impl Entry {
     /// What it is to be: with a new configuration that waits for the end of its process.
     pub(super) fn wanted(&self) -> &JobConfig {
         self.next_config.as_ref().unwrap_or(&self.config)
+    }
+
+    /// When it starts for the first time with what it is to be.
+    pub(super) fn first_start(&self) -> Option<NextStart> {
+        let schedule = self.wanted().supervise.schedule.as_ref()?;
+        NextStart::first(schedule, &Clocks::now())
+    }
+
+    /// When it starts again with what it is to be: what runs at once, what waits for its time when that comes.
+    pub(super) fn start_anew(&self) -> Option<NextStart> {
+        let keeps_schedule = self.config.supervise.schedule == self.wanted().supervise.schedule;
+        match self.state {
+            JobState::Waiting { .. } if keeps_schedule => self.next_start.clone(),
+            JobState::Waiting { .. } => self.first_start(),
+            _ => None,
+        }
     }
 
     /// Whether it is one of the jobs, also when it is about to leave them.
@@ -246,6 +272,12 @@ impl Entry {
     /// Whether it has a process, or is about to have one.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state.name(), StateName::Starting | StateName::Ready | StateName::Stopping)
+    }
+
+    /// Whether it is held back by a job of another supervisor.
+    pub(super) fn is_held(&self) -> bool {
+        let is_starting = matches!(self.state, JobState::Starting { .. });
+        is_starting && self.running.as_ref().is_some_and(|running| running.tally.is_held())
     }
 
     /// Times of its schedule that passed while it ran are passed over.
@@ -259,6 +291,9 @@ impl Entry {
     pub(super) fn reason(&self) -> Option<String> {
         match &self.state {
             JobState::Waiting { hold } => Some(hold.to_string()),
+            JobState::Starting { .. } if self.is_held() => {
+                Some(format!("a job of another supervisor has {:?}", self.config.supervise.exclusive.as_deref()?))
+            }
             JobState::BackingOff { why, .. } => Some(why.clone()),
             JobState::Fatal { reason } => Some(reason.clone()),
             JobState::Exited { end } => Some(why(*end)),

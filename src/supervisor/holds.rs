@@ -34,18 +34,18 @@ impl Dispatcher {
         }
     }
 
-    /// When the first of those is due whose time is known.
+    /// When the first of those is due that wait for their time, where it is known. Who waits for something else may be past it.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let waiting = self.parts.entries.iter().filter(|entry| entry.state.name() == StateName::Waiting);
+        let is_for_time = |entry: &&Entry| matches!(entry.state, JobState::Waiting { hold: Hold::NotYet { .. } });
+        let waiting = self.parts.entries.iter().filter(is_for_time);
         waiting.filter_map(|entry| entry.next_start.as_ref().and_then(NextStart::instant)).min()
     }
 }
 
-/// A job of the same name that has not ended yet.
+/// A job that had the same name, and has not ended yet.
 fn former(entries: &[Entry], job: usize) -> Option<Hold> {
-    let is_former = |at: usize, entry: &Entry| {
-        at != job && entry.presence == Presence::Leaving && entry.name() == entries[job].name() && entry.is_live()
-    };
+    let name = &entries[job].wanted().name;
+    let is_former = |at: usize, entry: &Entry| at != job && entry.name() == name && entry.is_live();
     let former = entries.iter().enumerate().any(|(at, entry)| is_former(at, entry));
     former.then(|| Hold::Taken { what: "its name".into(), by: "its former configuration".into() })
 }
@@ -59,11 +59,20 @@ fn taken(entries: &[Entry], job: usize, word: &str) -> Option<Hold> {
 }
 
 fn needs(entries: &[Entry], name: &str) -> Option<Hold> {
-    let mut meant = entries.iter().filter(|entry| entry.presence == Presence::Here && is_meant(name, &entry.config));
+    let mut meant = entries.iter().filter(|entry| entry.presence == Presence::Here && is_meant(name, entry.wanted()));
     let missing = |is_coming| Some(Hold::Needs { job: name.to_owned(), is_coming });
     let Some(first) = meant.next() else { return missing(false) };
     let not_ready = std::iter::once(first).chain(meant).find(|entry| entry.state.name() != StateName::Ready)?;
-    missing(not_ready.is_due || !not_ready.state.is_settled())
+    missing(not_ready.is_due || is_coming(&not_ready.state))
+}
+
+/// Whether a job is about to be ready, as far as can be seen: one that has failed may fail for ever.
+fn is_coming(state: &JobState) -> bool {
+    match state {
+        JobState::Starting { .. } | JobState::Ready { .. } | JobState::Stopping { .. } => true,
+        JobState::Waiting { hold } => matches!(hold, Hold::Needs { is_coming: true, .. }),
+        JobState::Stopped | JobState::BackingOff { .. } | JobState::Exited { .. } | JobState::Fatal { .. } => false,
+    }
 }
 
 fn not_yet(entry: &Entry) -> Option<Hold> {

@@ -18,6 +18,8 @@ pub(super) struct Pending {
     pub(super) targets: Vec<(usize, Wants)>,
     /// What is answered when it is done; a job's state is filled in.
     pub(super) answer: Reply,
+    /// So many decisions are to be on the disk before.
+    pub(super) decisions: u64,
     pub(super) asker: Asker,
 }
 
@@ -45,6 +47,12 @@ impl Dispatcher {
                 self.pending.push(pending);
                 continue;
             }
+            let Some(kept) = self.parts.operator.has_kept(pending.decisions) else {
+                if !pending.asker.is_closed() {
+                    self.pending.push(pending);
+                }
+                continue;
+            };
             let missed = pending.targets.iter().zip(states).find_map(|(&(job, _), progress)| match progress {
                 Progress::Missed { why } => Some((job, why)),
                 Progress::UnderWay | Progress::There => None,
@@ -54,7 +62,10 @@ impl Dispatcher {
                     let entry = &self.parts.entries[job];
                     Err(Refusal::Failed { name: entry.name().to_owned(), state: entry.state.name(), why })
                 }
-                None => Ok(self.filled_in(pending.answer, pending.targets.first().map(|(job, _)| *job))),
+                None => match kept {
+                    Ok(()) => Ok(self.filled_in(pending.answer, pending.targets.first().map(|(job, _)| *job))),
+                    Err(why) => Err(Refusal::NotKept { why }),
+                },
             };
             pending.asker.send(answer).ok();
         }

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::roll::{Entry, Roll};
 use crate::os::{self, CgroupTree, Environment, Identity, Process, Row};
-use crate::telemetry::OrphanSeen;
+use crate::telemetry::{OrphanSeen, TableUnreadable};
 
 /// In the environment of a job: whose it is.
 pub(super) const MARK_OF_SUPERVISOR: &str = "ENRGDAQ_SUPERVISOR";
@@ -36,6 +36,9 @@ const ORPHAN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Much longer than a process without an environment needs to start its program.
 const STARTS_PROGRAM: Duration = Duration::from_millis(200);
+
+/// A process table that cannot be read for so long is worth a word: until then no job can end.
+const BLIND: Duration = Duration::from_secs(3);
 
 /// So many jobs that have ended are remembered by name.
 const FORMER: usize = 1000;
@@ -149,6 +152,13 @@ impl Families {
         Ok((key, process, rest))
     }
 
+    /// As [`look`](Self::look), for a thread that may wait.
+    pub(super) fn look_and_wait(&self) -> Option<Arc<Survey>> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Look(reply)).ok()?;
+        answer.blocking_recv().ok().flatten()
+    }
+
     /// A look that begins now; `None` if the table cannot be read.
     pub(super) async fn look(&self) -> Option<Arc<Survey>> {
         let (reply, answer) = oneshot::channel();
@@ -199,6 +209,7 @@ fn entry(family: &Family, leader: Identity) -> Entry {
 
 /// The thread that looks: all who have asked before a look begins have the same.
 fn serve(registry: &Mutex<Registry>, asked: &mpsc::Receiver<Request>) {
+    let mut sight = Sight::default();
     while let Ok(first) = asked.recv() {
         let mut askers = Vec::new();
         for request in std::iter::once(first).chain(asked.try_iter()) {
@@ -211,8 +222,35 @@ fn serve(registry: &Mutex<Registry>, asked: &mpsc::Receiver<Request>) {
             }
         }
         if !askers.is_empty() {
-            let survey = os::processes().ok().map(|rows| Arc::new(registry.lock().survey(&rows)));
+            let rows = sight.note(os::processes());
+            let survey = rows.map(|rows| Arc::new(registry.lock().survey(&rows)));
             askers.into_iter().for_each(|reply| drop(reply.send(survey.clone())));
+        }
+    }
+}
+
+/// Whether the process table could be read.
+#[derive(Debug, Default)]
+struct Sight {
+    blind_since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Sight {
+    /// Takes what a look has brought; tells once if nothing has for long.
+    fn note(&mut self, rows: std::io::Result<Vec<Row>>) -> Option<Vec<Row>> {
+        match rows {
+            Ok(rows) => {
+                *self = Self::default();
+                Some(rows)
+            }
+            Err(error) => {
+                let since = *self.blind_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > BLIND && !std::mem::replace(&mut self.is_told, true) {
+                    TableUnreadable { error: &error }.emit();
+                }
+                None
+            }
         }
     }
 }

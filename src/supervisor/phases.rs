@@ -3,40 +3,43 @@
 use std::time::{Duration, Instant};
 
 use super::dispatcher::Dispatcher;
-use super::edges::{edges, under_way};
+use super::edges::{edges, lost, under_way};
 use super::entry::{Entry, Presence};
 use super::ring::Owed;
 use super::shutdown::{Next, Shutdown};
 use super::state::{Event, Hold, JobState};
-use crate::config::{Kind, is_meant};
+use crate::config::{DeliveryMode, Kind, is_meant};
 use crate::control::StateName;
 use crate::telemetry::{Draining, Missing, Ready, RingKept, RingTrouble, StillWaiting, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// These jobs of this rank have been started; the next rank comes when they are ready, or at this time.
+    /// The jobs up to this rank have been started; the next one comes when all of them are ready, or have had their time.
     Starting {
         rank: u8,
-        until: Instant,
-        started: Vec<usize>,
     },
     Running,
     Stopping(Shutdown),
     Done,
 }
 
+/// `timeout`, or a terminal, signals a process and its group too: what follows so soon is the same wish.
+const SAME_STOP: Duration = Duration::from_secs(1);
+
 impl Dispatcher {
-    /// All is to end; the second time at once.
+    /// All is to end; once more, and all is killed.
     pub(super) fn on_stop(&mut self, reason: &str) {
         match self.phase {
             Phase::Starting { .. } | Phase::Running => {
                 StopBegins { reason }.emit();
+                self.stop_begun = Some(Instant::now());
                 self.parts.entries.iter_mut().for_each(|entry| entry.is_due = false);
                 self.parts.systemd.stopping();
                 self.phase = Phase::Stopping(Shutdown::begin(Kind::LAST_RANK));
                 self.end_rank(Kind::LAST_RANK);
             }
+            Phase::Stopping(_) if self.stop_begun.is_some_and(|begun| begun.elapsed() < SAME_STOP) => {}
             Phase::Stopping(_) => {
                 self.is_clean = false;
                 (0..self.parts.entries.len()).for_each(|job| self.apply(job, Event::KillNow));
@@ -49,10 +52,9 @@ impl Dispatcher {
     pub(super) fn advance(&mut self) {
         loop {
             match &mut self.phase {
-                Phase::Starting { rank, until, started } => {
+                Phase::Starting { rank } => {
                     let rank = *rank;
-                    let is_there = |job: &usize| has_come(&self.parts.entries[*job].state);
-                    if Instant::now() < *until && !started.iter().all(is_there) {
+                    if self.awaited_until(rank).is_some() {
                         return;
                     }
                     self.start_rank(rank + 1);
@@ -74,9 +76,29 @@ impl Dispatcher {
         jobs.into_iter()
     }
 
+    /// Until when the jobs up to a rank are waited for; `None`: they have come, or have had their time.
+    pub(super) fn awaited_until(&self, rank: u8) -> Option<Instant> {
+        let now = Instant::now();
+        let entries = self.parts.entries.iter().filter(|entry| entry.wanted().kind.start_rank() <= rank);
+        let missing = entries.filter(|entry| !has_come(&entry.state)).filter_map(|entry| entry.awaited_until);
+        missing.filter(|until| *until > now).min()
+    }
+
+    /// Those that a change has made due start in the order of their kinds. In the middle of a start the lowest rank of them
+    /// comes first, and what was waited for before still is.
+    pub(super) fn start_due(&mut self) {
+        let due = self.parts.entries.iter().filter(|entry| entry.is_due).map(|entry| entry.wanted().kind.start_rank());
+        match (&self.phase, due.min()) {
+            (Phase::Starting { rank }, Some(due)) if due <= *rank => self.start_rank(due),
+            (Phase::Starting { .. }, _) => {}
+            _ => self.start_rank(0),
+        }
+    }
+
     pub(super) fn start_rank(&mut self, rank: u8) {
         if rank > Kind::LAST_RANK {
             self.phase = Phase::Running;
+            self.parts.entries.iter_mut().for_each(|entry| entry.awaited_until = None);
             let entries = &self.parts.entries;
             let ready = entries.iter().filter(|entry| entry.state.name() == StateName::Ready).count();
             let jobs = entries.iter().filter(|entry| entry.presence == Presence::Here).count();
@@ -85,11 +107,11 @@ impl Dispatcher {
             return;
         }
         let started: Vec<_> = self.of_rank(rank).filter(|job| self.parts.entries[*job].is_due).collect();
-        let timeouts = started.iter().map(|job| self.parts.entries[*job].wanted().supervise.startup_timeout);
-        let until = Instant::now() + timeouts.max().unwrap_or(Duration::ZERO);
-        self.phase = Phase::Starting { rank, until, started: started.clone() };
+        self.phase = Phase::Starting { rank };
         for job in started {
-            self.parts.entries[job].is_due = false;
+            let entry = &mut self.parts.entries[job];
+            entry.is_due = false;
+            entry.awaited_until = Some(Instant::now() + entry.wanted().supervise.startup_timeout);
             self.apply(job, Event::Start);
         }
     }
@@ -150,7 +172,15 @@ impl Dispatcher {
         true
     }
 
-    fn tell_missing(&self) {
+    /// What never arrived at one that is to get all of it makes the end unclean. What is lost in the ring has been told.
+    fn tell_missing(&mut self) {
+        let has_lost = {
+            let parties: Vec<_> =
+                self.parts.entries.iter().map(|entry| (entry.party(), entry.config.delivery)).collect();
+            let readers = parties.iter().filter(|(_, delivery)| *delivery == DeliveryMode::Lossless);
+            readers.map(|(reader, _)| reader).any(|reader| parties.iter().any(|(writer, _)| lost(writer, reader) > 0))
+        };
+        self.is_clean &= !has_lost;
         let parties: Vec<_> = self.parts.entries.iter().map(Entry::party).collect();
         let mut edges = edges(&parties);
         if let Some(ring) = &self.parts.ring {
@@ -221,8 +251,12 @@ impl Dispatcher {
         let hearing = self.parts.entries[job].hearing();
         let mark = |entry: &Entry| (entry.config.unique_id.clone(), entry.book.sent_for(hearing));
         let marks: Vec<_> = self.parts.entries.iter().map(mark).collect();
+        let reader = self.parts.entries[job].party();
+        let produced = self.parts.entries.iter().map(|entry| entry.party().produced_for(&reader)).collect();
+        let book = &mut self.parts.entries[job].book;
+        book.begin_to_hear(produced);
         for (writer, mark) in marks {
-            self.parts.entries[job].book.expect_from(writer, mark);
+            book.expect_from(writer, mark);
         }
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct History {
     pub(crate) failures: u32,
     /// When it was started again, newest last, where that is limited; those outside the window are forgotten.
     restarts: VecDeque<Instant>,
+    /// How often it was restarted for its memory, each within the window after the one before, and when last.
+    overgrown: u32,
+    overgrown_at: Option<Instant>,
 }
 
 impl History {
@@ -37,6 +40,23 @@ impl History {
         if ready_for >= policy.stable_after {
             self.failures = 0;
         }
+    }
+
+    /// The job is restarted for its memory, and that is no failure.
+    pub(crate) fn note_overgrown(&mut self, now: Instant, policy: &Supervise) {
+        let is_again = self.overgrown_at.is_some_and(|at| now.duration_since(at) <= policy.restart_window);
+        self.overgrown = if is_again { self.overgrown.saturating_add(1) } else { 1 };
+        self.overgrown_at = Some(now);
+    }
+
+    /// How often in a row that was so.
+    pub(crate) fn overgrown(&self) -> u32 {
+        self.overgrown
+    }
+
+    /// The pause until the next start, as after so many failures.
+    pub(crate) fn pause_for_memory(&self, policy: &Supervise, jitter: Jitter) -> Duration {
+        pause(policy, self.overgrown.saturating_sub(1), jitter)
     }
 
     /// Forgets all: somebody has looked after the job.
@@ -103,9 +123,37 @@ pub(crate) fn verdict(
         }
         history.restarts.push_back(now);
     }
-    let doubled = policy.restart_base.saturating_mul(1 << history.failures.min(31));
+    let delay = pause(policy, history.failures, jitter);
     history.failures = history.failures.saturating_add(1);
-    Verdict::RestartIn(jitter.apply(doubled.min(policy.restart_max)))
+    Verdict::RestartIn(delay)
+}
+
+/// The pause after so many restarts that did not help.
+fn pause(policy: &Supervise, restarts: u32, jitter: Jitter) -> Duration {
+    let doubled = policy.restart_base.saturating_mul(1 << restarts.min(31));
+    jitter.apply(doubled.min(policy.restart_max))
+}
+
+/// How people are told of what happens again and again, so that other news is still seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Insistence {
+    /// That it happened.
+    Say,
+    /// That it does not end.
+    Urge,
+    /// Nothing new.
+    Pass,
+}
+
+impl Insistence {
+    /// Of the so manieth time: the first four are told, then the 5th, 10th, 20th, 40th ….
+    pub(crate) fn of(times: u32) -> Self {
+        match times {
+            0..5 => Self::Say,
+            _ if times.is_multiple_of(5) && (times / 5).is_power_of_two() => Self::Urge,
+            _ => Self::Pass,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +221,25 @@ mod tests {
         assert_eq!(at(3), Verdict::GiveUp);
         assert!(matches!(at(601), Verdict::RestartIn(_)));
         assert_eq!(at(601), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn what_does_not_end_is_told_ever_more_seldom() {
+        let told = |wanted| (0..100).filter(move |&times| Insistence::of(times) == wanted);
+
+        assert!(told(Insistence::Say).eq(0..5));
+        assert!(told(Insistence::Urge).eq([5, 10, 20, 40, 80]));
+    }
+
+    #[test]
+    fn restarts_for_memory_count_only_within_the_window() {
+        let (policy, mut history, start) = (Supervise::default(), History::default(), Instant::now());
+        let mut at = |s| {
+            history.note_overgrown(start + Duration::from_secs(s), &policy);
+            (history.overgrown(), history.pause_for_memory(&policy, MIDDLE).as_secs())
+        };
+
+        assert_eq!([at(0), at(600), at(700), at(1301)], [(1, 1), (2, 2), (3, 4), (1, 1)]);
     }
 
     proptest! {

@@ -10,23 +10,29 @@
 //! lost and told.
 //!
 //! Invariants: one change after the other; a fault in any file changes nothing; a job whose configuration has not changed
-//! is not touched; the places of jobs in the list never move.
+//! is not touched; the places of jobs in the list never move, and an id has one place for good: a file that gives its job
+//! an id can be renamed. Files that cannot be read hold up nobody but who asked, and him for a while only.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::changes::{between, is_same};
 use super::dispatcher::{Dispatcher, Mail};
 use super::entry::{Entry, Presence};
 use super::orders::{Asker, Pending, Wants};
 use super::phases::Phase;
-use super::ring::plan;
+use super::ring::{Ring, plan};
 use super::state::Event;
 use super::timetable::{Clocks, NextStart};
 use super::watch::watched_paths;
-use crate::config::{Deployment, JobConfig, Overrides, Report, Scaled};
+use crate::config::{Deployment, Diagnostic, JobConfig, Overrides, Report, SUPERVISOR_STEM, Scaled};
 use crate::control::{Change, Changes, JobChange, Refusal, Reply, StateName};
 use crate::message::Severity;
 use crate::telemetry::{JobLeft, LostToGone, Reloaded};
+use enrgdaq_ring::Leftovers;
+
+/// Nobody waits longer for files to be read: a disk may not answer.
+const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// A change that waits for its turn, or for its files.
 #[derive(Debug)]
@@ -34,8 +40,17 @@ pub(super) struct Load {
     wish: Wish,
     /// `None`: SIGHUP.
     asker: Option<Asker>,
-    /// What is decided if the files are good.
-    overrides: Overrides,
+    /// Once its files are being read: its number, and how long they may take.
+    begun: Option<(u64, Instant)>,
+}
+
+/// Why a job may be due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IsWanted {
+    /// If its file lets it start by itself.
+    ByItsFile,
+    /// It runs already, perhaps by hand.
+    Anyway,
 }
 
 /// What is wanted.
@@ -79,7 +94,7 @@ impl Dispatcher {
             asker.map(|asker| asker.send(Err(refusal)).ok());
             return;
         }
-        self.loads.push_back(Load { wish, asker, overrides: Overrides::default() });
+        self.loads.push_back(Load { wish, asker, begun: None });
         if self.loads.len() == 1 {
             self.begin_load();
         }
@@ -89,29 +104,61 @@ impl Dispatcher {
     fn begin_load(&mut self) {
         while let Some(mut load) = self.loads.pop_front() {
             match self.decision(&load.wish) {
-                Ok(overrides) => {
-                    load.overrides = overrides.clone();
-                    self.loads.push_front(load);
-                    let (origin, mailbox) = (self.parts.origin.clone(), self.parts.mailbox.clone());
-                    tokio::task::spawn_blocking(move || {
-                        let loaded = Box::new(origin.load(&overrides));
-                        // Without a dispatcher nobody waits for it.
-                        mailbox.blocking_send(Mail::Loaded(loaded)).ok();
-                    });
-                    return;
-                }
-                Err(refusal) => drop(load.asker.map(|asker| asker.send(Err(refusal)))),
+                Ok(overrides) => match self.read_files(overrides) {
+                    Ok(number) => {
+                        load.begun = Some((number, Instant::now() + READ_WITHIN));
+                        self.loads.push_front(load);
+                        return;
+                    }
+                    Err(error) => self.refuse_load(load.asker, format!("no thread to read the files: {error}")),
+                },
+                Err(refusal) => refuse(load.asker, refusal),
             }
         }
     }
 
-    /// What will be decided if a wish comes true.
+    /// On a thread of its own: one that hangs in a file holds up neither others nor the end.
+    fn read_files(&mut self, overrides: Overrides) -> std::io::Result<u64> {
+        self.loads_begun += 1;
+        let (number, origin, mailbox) = (self.loads_begun, self.parts.origin.clone(), self.parts.mailbox.clone());
+        let read = move || {
+            let loaded = Box::new(origin.load(&overrides));
+            // Without a dispatcher nobody waits for it.
+            mailbox.blocking_send(Mail::Loaded { number, loaded }).ok();
+        };
+        std::thread::Builder::new().name("files".into()).spawn(read)?;
+        Ok(number)
+    }
+
+    /// When files have taken too long.
+    pub(super) fn load_due(&self) -> Option<Instant> {
+        self.loads.front()?.begun.map(|(_, until)| until)
+    }
+
+    /// Whoever waits for files that do not come is answered.
+    pub(super) fn give_up_load(&mut self, now: Instant) {
+        if self.load_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let asker = self.loads.pop_front().and_then(|load| load.asker);
+        let seconds = READ_WITHIN.as_secs();
+        let dir = self.parts.origin.dir.display();
+        let report = format!("{dir}: its files, or those of `include` or `add`, could not be read within {seconds} s");
+        self.refuse_load(asker, report);
+        self.begin_load();
+    }
+
+    /// What will be decided if a wish comes true, beside what is decided now.
     fn decision(&self, wish: &Wish) -> Result<Overrides, Refusal> {
         let mut overrides = self.parts.operator.decided().clone();
         match wish {
             Wish::Plan | Wish::Reload => {}
             Wish::Add(path) => {
                 let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                if name == SUPERVISOR_STEM {
+                    let report = format!("{}: no job can be called `supervisor`; rename the file", path.display());
+                    return Err(Refusal::BadConfig { report });
+                }
                 overrides.removed.remove(name);
                 if !is_in(path, &self.parts.origin.dir) {
                     overrides.added.insert(path.clone());
@@ -119,9 +166,13 @@ impl Dispatcher {
             }
             Wish::Remove(name) => {
                 let is_file = |entry: &&Entry| entry.presence == Presence::Here && file_of(entry.wanted()) == name;
-                let entry = self.parts.entries.iter().find(is_file).ok_or_else(|| self.no_such_job(name))?;
+                let path = match self.parts.entries.iter().find(is_file) {
+                    Some(entry) => entry.wanted().path.clone(),
+                    // It was added, and its file is gone.
+                    None => overrides.added_as(name).cloned().ok_or_else(|| self.no_such_file(name))?,
+                };
                 // What was only added needs no word against it.
-                if !overrides.added.remove(&entry.wanted().path) {
+                if !overrides.added.remove(&path) {
                     overrides.removed.insert(name.clone());
                 }
                 overrides.scaled.remove(name);
@@ -132,11 +183,11 @@ impl Dispatcher {
             Wish::Scale(name, copies) => {
                 let here = || self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
                 let replica = here().filter_map(|entry| entry.wanted().replica.as_ref()).find(|one| one.of == *name);
+                let has_none = |entry: &Entry| entry.name() == name && entry.wanted().replica.is_none();
                 let Some(replica) = replica else {
-                    let has_none = here().any(|entry| entry.name() == name);
-                    return Err(match has_none {
+                    return Err(match here().any(has_none) {
                         true => Refusal::NoCopies { name: name.clone() },
-                        false => self.no_such_job(name),
+                        false => self.no_such_file(name),
                     });
                 };
                 let instead_of = replica.count_in_file;
@@ -149,9 +200,21 @@ impl Dispatcher {
         Ok(overrides)
     }
 
+    /// A name that is not that of a file: perhaps it is that of a copy.
+    fn no_such_file(&self, name: &str) -> Refusal {
+        let here = self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
+        let mut copies = here.filter(|entry| entry.name() == name).filter_map(|entry| entry.wanted().replica.as_ref());
+        match copies.next() {
+            Some(replica) => Refusal::IsCopy { name: name.to_owned(), of: replica.of.clone() },
+            None => self.no_such_job(name),
+        }
+    }
+
     /// The files have been read.
-    pub(super) fn on_loaded(&mut self, loaded: Result<Deployment, Report>) {
-        let Some(load) = self.loads.pop_front() else { return };
+    pub(super) fn on_loaded(&mut self, number: u64, loaded: Result<Deployment, Report>) {
+        // Who waited for others may have given up.
+        let is_meant = |load: &Load| load.begun.is_some_and(|(begun, _)| begun == number);
+        let Some(load) = self.loads.pop_front_if(|load| is_meant(load)) else { return };
         match loaded {
             _ if matches!(self.phase, Phase::Stopping(_) | Phase::Done) => refuse(load.asker, Refusal::Stopping),
             Ok(deployment) if deployment.supervisor.info.supervisor_id != self.parts.info.supervisor_id => {
@@ -175,7 +238,13 @@ impl Dispatcher {
     }
 
     fn take_deployment(&mut self, load: Load, deployment: Deployment) {
-        let Load { wish, asker, overrides } = load;
+        let Load { wish, asker, .. } = load;
+        // Not what was decided when the files began to be read: orders have come since.
+        let mut overrides = match self.decision(&wish).and_then(|overrides| still_needed(&wish, &deployment, overrides))
+        {
+            Ok(overrides) => overrides.without_overruled(&deployment.jobs),
+            Err(refusal) => return refuse(asker, refusal),
+        };
         let here = self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here);
         let mut changes = between(here.map(Entry::wanted), (&self.parts.config, &deployment), &overrides);
         if let Some(only) = wish.only() {
@@ -186,13 +255,39 @@ impl Dispatcher {
             return;
         }
         Reloaded { changes: &changes }.emit();
-        self.parts.systemd.reloading();
+        if matches!(self.phase, Phase::Running) {
+            self.parts.systemd.reloading();
+        }
+        self.rename_stopped(&mut overrides, &changes, &deployment);
         self.parts.operator.decide(overrides);
+        self.tell_passed_over(&deployment.passed_over);
         let targets = self.carry_out(&changes, deployment);
         if let Some(asker) = asker {
-            self.pending.push(Pending { targets, answer: Reply::Changes(changes), asker });
+            let decisions = self.parts.operator.decisions();
+            self.pending.push(Pending { targets, answer: Reply::Changes(changes), decisions, asker });
         }
         self.settle();
+    }
+
+    /// A job that was stopped by hand stays so under another name.
+    fn rename_stopped(&self, overrides: &mut Overrides, changes: &Changes, deployment: &Deployment) {
+        let here = || self.parts.entries.iter().filter(|entry| entry.presence == Presence::Here).map(Entry::wanted);
+        let restarted = changes.changes.iter().filter(|change| change.change == Change::Restart);
+        let configs = restarted.filter_map(|change| deployment.jobs.iter().find(|job| job.name == change.name));
+        let pairs = configs.filter_map(|new| Some((here().find(|old| is_same(old, new))?, new)));
+        let renamed: Vec<_> = pairs.filter(|(old, new)| old.name != new.name).collect();
+        let is_stopped = |old: &JobConfig| overrides.stopped.contains(&old.name);
+        let stopped: Vec<_> =
+            renamed.iter().filter(|(old, _)| is_stopped(old)).map(|(_, new)| new.name.clone()).collect();
+        overrides.stopped.retain(|name| !renamed.iter().any(|(old, _)| old.name == *name));
+        overrides.stopped.extend(stopped);
+    }
+
+    /// Files that were added and are gone: their jobs do not run, and somebody thinks that they do.
+    pub(super) fn tell_passed_over(&mut self, files: &[Diagnostic]) {
+        for file in files {
+            self.raise(Severity::Error, file.to_string().replacen(": warning: ", ": ", 1));
+        }
     }
 
     /// Only what concerns the jobs of one file.
@@ -207,8 +302,12 @@ impl Dispatcher {
     fn carry_out(&mut self, changes: &Changes, deployment: Deployment) -> Vec<(usize, Wants)> {
         let mut targets = Vec::new();
         for JobChange { name, change, .. } in &changes.changes {
-            let config = || deployment.jobs.iter().find(|job| job.name == *name).cloned();
-            match (change, self.place_of(name), config()) {
+            let config = deployment.jobs.iter().find(|job| job.name == *name).cloned();
+            let is_it = |wanted: &JobConfig| match (change, &config) {
+                (Change::Restart | Change::Adjust, Some(config)) => is_same(wanted, config),
+                _ => wanted.name == *name,
+            };
+            match (change, self.place_of(is_it), config.clone()) {
                 (Change::Remove, Some(job), _) => {
                     self.remove(job);
                     targets.push((job, Wants::Stopped));
@@ -223,8 +322,7 @@ impl Dispatcher {
         }
         self.clear_out();
         self.watch_disks();
-        // Also while they still start: those that are due come in the order of their kinds.
-        self.start_rank(0);
+        self.start_due();
         targets
     }
 
@@ -238,8 +336,8 @@ impl Dispatcher {
     }
 
     /// Where a job stands in the list that is not about to leave.
-    fn place_of(&self, name: &str) -> Option<usize> {
-        self.parts.entries.iter().position(|entry| entry.presence == Presence::Here && entry.name() == name)
+    fn place_of(&self, is_it: impl Fn(&JobConfig) -> bool) -> Option<usize> {
+        self.parts.entries.iter().position(|entry| entry.presence == Presence::Here && is_it(entry.wanted()))
     }
 
     fn remove(&mut self, job: usize) {
@@ -269,17 +367,18 @@ impl Dispatcher {
             }
         }
         self.by_unique_id.insert(id, job);
-        self.become_due(job)
+        self.become_due(job, IsWanted::ByItsFile)
     }
 
     /// A job that is to be another one; `None` if it is not to start by itself.
     fn renew(&mut self, job: usize, config: JobConfig) -> Option<usize> {
         let entry = &mut self.parts.entries[job];
         entry.next_config = Some(config);
+        let is_wanted = if entry.state.is_settled() { IsWanted::ByItsFile } else { IsWanted::Anyway };
         if entry.is_live() {
             self.apply(job, Event::Stop);
         }
-        self.become_due(job)
+        self.become_due(job, is_wanted)
     }
 
     /// A job goes on, and the supervisor looks after it differently.
@@ -295,21 +394,24 @@ impl Dispatcher {
             None => entry.config = config,
         }
         if is_to_start && entry.state.name() == StateName::Stopped {
-            self.become_due(job);
+            self.become_due(job, IsWanted::ByItsFile);
         }
     }
 
     /// It starts when its rank does, unless an operator or its file has it wait for an order.
-    pub(super) fn become_due(&mut self, job: usize) -> Option<usize> {
+    pub(super) fn become_due(&mut self, job: usize, is_wanted: IsWanted) -> Option<usize> {
         let entry = &mut self.parts.entries[job];
+        entry.next_start = match is_wanted {
+            IsWanted::ByItsFile => entry.first_start(),
+            IsWanted::Anyway => entry.start_anew(),
+        };
         if !entry.is_live() {
             self.adopt(job);
         }
         let entry = &mut self.parts.entries[job];
         let wanted = entry.wanted();
-        let is_due = wanted.supervise.autostart && !self.parts.operator.decided().stopped.contains(&wanted.name);
-        let first = wanted.supervise.schedule.as_ref().and_then(|schedule| NextStart::first(schedule, &Clocks::now()));
-        entry.next_start = first;
+        let is_by_itself = wanted.supervise.autostart || is_wanted == IsWanted::Anyway;
+        let is_due = is_by_itself && !self.parts.operator.decided().stopped.contains(&wanted.name);
         entry.is_due = is_due;
         is_due.then_some(job)
     }
@@ -326,10 +428,25 @@ impl Dispatcher {
         let listeners: Vec<_> = listeners.map(|entry| (&entry.config, &entry.subscriptions[..])).collect();
         let plans = plan(&listeners, self.parts.config.ring_buffer_size_mb).into_iter();
         let plan = places.iter().zip(plans).find_map(|(at, plan)| (*at == job).then_some(plan));
-        if let (Some(ring), Some(plan)) = (&mut self.parts.ring, plan) {
-            ring.replan(job, plan, keeps_size);
+        match (&mut self.parts.ring, plan) {
+            (Some(ring), Some(plan)) => ring.replan(job, plan, keeps_size),
+            (None, _) => self.open_ring(),
+            (Some(_), None) => {}
         }
         self.tell_outsiders();
+    }
+
+    /// Nobody wanted a ring so far: it is made with the first who does.
+    fn open_ring(&mut self) {
+        let listeners = self.parts.entries.iter().map(|entry| (&entry.config, &entry.subscriptions[..]));
+        let plans = plan(&listeners.collect::<Vec<_>>(), self.parts.config.ring_buffer_size_mb);
+        match Ring::open(&self.parts.info.supervisor_id, plans, Leftovers::Keep) {
+            Ok(ring) => self.parts.ring = ring,
+            Err(error) => {
+                let error = crate::error_chain(&error);
+                self.raise(Severity::Error, format!("no shared memory, so that payloads go over the bus: {error}"));
+            }
+        }
     }
 
     /// Jobs that run learn that others need copies over the bus.
@@ -356,6 +473,19 @@ impl Dispatcher {
                 let text = LostToGone { job: self.parts.entries[job].name(), lost: &lost }.to_string();
                 self.raise(Severity::Error, text);
             }
+        }
+    }
+}
+
+/// A job that others of the files need is not removed.
+fn still_needed(wish: &Wish, deployment: &Deployment, overrides: Overrides) -> Result<Overrides, Refusal> {
+    let Wish::Remove(name) = wish else { return Ok(overrides) };
+    match deployment.jobs.iter().find(|job| job.supervise.depends_on.contains(name)) {
+        None => Ok(overrides),
+        Some(job) => {
+            let help = format!("change that first, or: enrgdaq stop {name}");
+            let report = format!("{}: `depends_on` of `{}` names `{name}`; {help}", job.path.display(), job.name);
+            Err(Refusal::BadConfig { report })
         }
     }
 }

@@ -32,6 +32,9 @@ const TAP: &str = "bus";
 /// Regions that are looked at in a second, on the average.
 const LOOKS_A_SECOND: usize = 20;
 
+/// A writer that waits so much of its time is held up.
+const HELD_UP_PERCENT: f64 = 50.0;
+
 /// A beat is never quite punctual.
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
@@ -244,6 +247,20 @@ impl Ring {
             Err(error) => RingTrouble { doing: "subscribing for programs on the bus", error: &error }.emit(),
         }
         self.control.readers().iter().any(|(number, _)| *number == self.tap)
+    }
+
+    /// Which of these jobs, whose readers take nothing, writers have been waiting for.
+    pub(super) fn waited_for(&self, jobs: &[usize]) -> Vec<(usize, Waiting)> {
+        let is_held_up = |writer: &&WriterStatus| {
+            self.dead_times.get(&writer.unique_id).is_some_and(|dead| dead.percent >= HELD_UP_PERCENT)
+        };
+        let status = self.control.status();
+        let edges: Vec<_> = status.writers.iter().filter(is_held_up).flat_map(|writer| writer.edges.clone()).collect();
+        let waiting = jobs.iter().filter(|&&job| self.seats[job].reads).filter_map(|&job| {
+            let to = edges.iter().find(|edge| edge.reader == self.seats[job].plan.number)?;
+            Some((job, self.waiting(&[*to]).pop()?))
+        });
+        waiting.collect()
     }
 
     /// What was lost since the last question, in words.

@@ -92,8 +92,10 @@ pub(crate) enum Then {
     Stop,
     /// It starts again at once.
     Start,
-    /// It starts again, since it is that old, or holds that much memory: nobody's failure.
+    /// It starts again at once, since it is that old: nobody's failure.
     StartFor(String),
+    /// It starts again after a pause, since it held that much memory: that counts as no failure either.
+    StartLater(String),
     /// The policy decides: by this failure, or else by how the process ended.
     Decide(Option<String>),
 }
@@ -115,6 +117,8 @@ pub(crate) enum Event {
     Ready,
     /// It said that it is there.
     Beat { progress: u64 },
+    /// It waits for what a job of another supervisor has.
+    Held,
     /// Its leader has ended, others of its group have not.
     LeaderEnded,
     /// Leader reaped, group empty.
@@ -233,7 +237,8 @@ impl JobState {
             }
             Event::Ready => self.on_ready(policy, now),
             Event::Beat { progress } => self.on_beat(progress, policy, now),
-            Event::Overgrown { why, is_failure } => self.on_overgrown(why, is_failure, policy, now),
+            Event::Overgrown { why, is_failure } => self.on_overgrown(why, is_failure, policy, history, now),
+            Event::Held => self.on_held(policy, now),
             Event::Look => self.on_look(policy, now),
             Event::LeaderEnded => self.on_leader_ended(policy, now),
             Event::Gone { end, outcome } => self.on_gone(Some(end), outcome, why(end), policy, history, now),
@@ -345,8 +350,28 @@ impl JobState {
         }
     }
 
-    fn on_overgrown(self, why: String, is_failure: bool, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
-        let then = if is_failure { Then::Decide(Some(why)) } else { Then::StartFor(why) };
+    fn on_held(self, policy: &Supervise, now: &Now) -> (Self, Option<Effect>) {
+        match self {
+            Self::Starting { pid, is_ready, .. } => {
+                (Self::Starting { pid, ready_by: now.at + policy.startup_timeout, is_ready }, None)
+            }
+            other => (other, None),
+        }
+    }
+
+    fn on_overgrown(
+        self,
+        why: String,
+        is_failure: bool,
+        policy: &Supervise,
+        history: &mut History,
+        now: &Now,
+    ) -> (Self, Option<Effect>) {
+        let is_up = matches!(self, Self::Starting { .. } | Self::Ready { .. });
+        if is_up && !is_failure {
+            history.note_overgrown(now.at, policy);
+        }
+        let then = if is_failure { Then::Decide(Some(why)) } else { Then::StartLater(why) };
         match self {
             Self::Starting { pid, .. } => Self::stopping(pid, Step::Terminated, then, policy, now),
             Self::Ready { pid, .. } => Self::stopping(Some(pid), Step::Asked, then, policy, now),
@@ -414,6 +439,10 @@ impl JobState {
         let (outcome, why) = match self {
             Self::Stopping { then: Then::Stop, .. } => return (Self::Stopped, None),
             Self::Stopping { then: Then::Start | Then::StartFor(_), .. } => return Self::starting(policy, now),
+            Self::Stopping { then: Then::StartLater(why), .. } => {
+                let until = now.at + history.pause_for_memory(policy, now.jitter);
+                return (Self::BackingOff { until, why }, None);
+            }
             Self::Stopping { then: Then::Decide(Some(why)), .. } => (Outcome::Failed, why),
             Self::Stopping { then: Then::Decide(None), .. } | Self::Starting { .. } | Self::Ready { .. } => {
                 (outcome, why)
@@ -644,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_old_or_too_large_is_asked_to_end_and_starts_again_as_no_failure() {
+    fn a_job_that_is_old_is_asked_to_end_and_starts_again_at_once_as_no_failure() {
         let mut subject = Subject::new();
         subject.policy.max_age = Some(Duration::from_secs(20));
         subject.policy.max_restarts = Some(1);
@@ -655,17 +684,61 @@ mod tests {
             assert_eq!(subject.on(Event::Tick), Some(Effect::Ask));
             assert_eq!(subject.on(gone(ChildEnd::Code(0))), Some(Effect::Spawn));
             subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_too_large_starts_again_after_a_pause_that_doubles_and_as_no_failure() {
+        let mut subject = Subject::new();
+        subject.policy.max_restarts = Some(1);
+        subject.on(Event::Start);
+        for pause in [1.0, 2.0, 4.0] {
+            subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
             let overgrown = Event::Overgrown { why: "large".into(), is_failure: false };
             assert_eq!(subject.on(overgrown), Some(Effect::Ask));
             assert_eq!(subject.after(10.0), Some(Effect::Terminate));
             assert_eq!(subject.after(10.0), Some(Effect::Kill));
-            assert_eq!(subject.on(failed()), Some(Effect::Spawn));
-            subject.all([Event::Spawned { pid: 7 }, Event::Ready]);
+            assert_eq!(subject.on(failed()), None);
+            assert_eq!(subject.state.name(), StateName::BackingOff);
+            assert_eq!(subject.after(pause * 0.9), None);
+            assert_eq!(subject.after(pause * 0.2), Some(Effect::Spawn));
+        }
+        // Before it is ready it hears no message.
+        subject.on(Event::Spawned { pid: 7 });
+        let overgrown = |is_failure| Event::Overgrown { why: "large".into(), is_failure };
+        assert_eq!(subject.on(overgrown(false)), Some(Effect::Terminate));
+        subject.on(failed());
+        assert_eq!(subject.after(30.0), Some(Effect::Spawn));
+
+        subject.all([Event::Spawned { pid: 7 }, Event::Ready, overgrown(true), failed()]);
+        assert_eq!(subject.state.name(), StateName::BackingOff);
+    }
+
+    #[test]
+    fn a_job_that_waits_for_what_another_supervisor_has_is_not_late() {
+        let mut subject = Subject::new();
+        subject.all([Event::Start, Event::Spawned { pid: 7 }]);
+        for _ in 0..3 {
+            subject.at += Duration::from_secs(29);
+            assert_eq!((subject.on(Event::Held), subject.on(Event::Tick)), (None, None));
         }
 
-        subject.on(Event::Overgrown { why: "large".into(), is_failure: true });
+        assert_eq!(subject.after(31.0), Some(Effect::Terminate));
+    }
+
+    #[test]
+    fn a_start_that_finds_no_process_is_given_up_whatever_it_waits_for() {
+        let failed = || Event::SpawnFailed { error: "x".into(), is_permanent: false };
+        let mut subject = Subject::new();
+        subject.on(Event::Start);
+        assert_eq!(subject.on(Event::KillNow), Some(Effect::Kill), "what it waits for is given up");
         subject.on(failed());
-        assert_eq!(subject.state.name(), StateName::BackingOff);
+        assert_eq!(subject.state, JobState::Stopped);
+
+        subject.on(Event::Start);
+        assert_eq!(subject.after(30.0), Some(Effect::Terminate));
+        subject.on(failed());
+        assert!(matches!(&subject.state, JobState::BackingOff { why, .. } if why == "not ready within 30 s"));
     }
 
     #[test]
@@ -720,6 +793,7 @@ mod tests {
             Just(Event::Tick),
             Just(Event::KillNow),
             Just(Event::Look),
+            Just(Event::Held),
             Just(Event::Overgrown { why: "x".into(), is_failure: false }),
             Just(Event::Spawned { pid: 7 }),
             Just(Event::SpawnFailed { error: "x".into(), is_permanent: false }),

@@ -54,17 +54,22 @@ impl Tree {
         self.leader.pid()
     }
 
-    /// Signals the leader alone, or what it has started itself.
-    pub(super) fn signal(&self, signal: i32, to_children: bool) {
-        let Some(signal) = Signal::from_named_raw(signal) else { return };
-        if !to_children {
-            self.leader.signal(signal);
-            return;
-        }
-        let rows = os::processes().unwrap_or_default();
-        for child in rows.into_iter().filter(|row| row.parent == self.pid()) {
-            os::signal(child.identity, signal);
-        }
+    /// Under which what it has started is found.
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Signals the leader alone; `false` if it could not be.
+    pub(super) fn signal_leader(&self, signal: i32) -> bool {
+        Signal::from_named_raw(signal).is_some_and(|signal| self.leader.signal(signal))
+    }
+
+    /// Signals what the leader has started itself; `false` if there was nothing.
+    pub(super) async fn signal_children(&self, signal: i32) -> bool {
+        let Some(signal) = Signal::from_named_raw(signal) else { return false };
+        let rows = self.families.look().await.map(|survey| survey.of(self.key)).unwrap_or_default();
+        let children = rows.into_iter().filter(|row| row.parent == self.pid());
+        children.filter(|child| os::signal(child.identity, signal)).count() > 0
     }
 
     /// Signals all of it: the group now, the rest as soon as it is found.

@@ -232,7 +232,7 @@ pub(crate) struct StopBegins<'a> {
 
 impl StopBegins<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!("stopping: {} (a second Ctrl-C kills all jobs)", self.reason);
+        tracing::info!("stopping: {} (once more, a second or more later, kills all jobs)", self.reason);
     }
 }
 
@@ -281,6 +281,17 @@ impl Missing<'_> {
         let Edge { writer, reader, missing, skipped, produced, .. } = self.edge;
         let lost = missing.saturating_sub(*skipped);
         tracing::warn!("{lost} of {produced} messages of {writer} never arrived at {reader}");
+    }
+}
+
+/// What an operator ordered before this start still holds.
+pub(crate) struct OrderedByHand<'a> {
+    pub(crate) wish: &'a str,
+}
+
+impl OrderedByHand<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!("{}", self.wish);
     }
 }
 

@@ -14,13 +14,13 @@ pub(crate) use backlog::{Backlog, Next};
 pub(crate) use console::{Console, LogGuard, OWN, is_shown, log_to_console, log_to_subscriber};
 pub(crate) use facts::{
     AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobLeft, JobReadyNow,
-    JobRenewed, JobRestarts, JobSaid, JobStarting, JobWaits, Missing, Ready, Reloaded, SignalSent, StopBegins, Stopped,
-    Undelivered,
+    JobRenewed, JobRestarts, JobSaid, JobStarting, JobWaits, Missing, OrderedByHand, Ready, Reloaded, SignalSent,
+    StopBegins, Stopped, Undelivered,
 };
 pub(crate) use number::with_commas;
-pub(crate) use process_facts::{CgroupRefused, CgroupsUsed, OrphanSeen, RollTrouble, Swept};
+pub(crate) use process_facts::{CgroupRefused, CgroupsUsed, OrphanSeen, RollTrouble, Swept, TableUnreadable};
 pub(crate) use ring_facts::{
     LeftoverDrained, LostToGone, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
     RingReaderLost, RingTrouble, SeatHeld, StillWaiting, Waiting,
 };
-pub(crate) use said::{Line, Said};
+pub(crate) use said::{Line, Said, put_visibly};

@@ -33,6 +33,21 @@ impl OrphanSeen<'_> {
     }
 }
 
+/// The process table cannot be read.
+pub(crate) struct TableUnreadable<'a> {
+    pub(crate) error: &'a io::Error,
+}
+
+impl TableUnreadable<'_> {
+    pub(crate) fn emit(self) {
+        tracing::error!(
+            "the table of processes cannot be read, so that nobody can say whether what a job has started has ended: no \
+             job that ends is gone until it can: {}",
+            self.error
+        );
+    }
+}
+
 /// Whether the processes of jobs are held together by the kernel.
 pub(crate) enum CgroupsUsed<'a> {
     Yes { dir: &'a Path, has_memory: bool },

@@ -117,7 +117,7 @@ impl Line<'_> {
             if at > 0 {
                 out.extend_from_slice(b"\n    ");
             }
-            out.extend_from_slice(part);
+            put_visibly(out, part);
         }
         out.push(b'\n');
     }
@@ -153,6 +153,20 @@ fn level(name: &str) -> &'static str {
 fn is_stamp(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_digit() || b"-T:.+Z ".contains(&byte);
     (19..=40).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// Appends text without what a terminal would obey: control characters are shown as `\x1b`, tabs stay.
+pub(crate) fn put_visibly(out: &mut Vec<u8>, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\t' => out.push(b'\t'),
+                c if c.is_control() => out.extend(format!("\\x{:02x}", u32::from(c)).bytes()),
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +212,13 @@ mod tests {
         let said = Said::record("hv".into(), &forged);
 
         assert_eq!(text_of(&said).lines().count(), 1);
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do() {
+        let said = Said::now("hv".into(), "a\u{1b}[2J\tä\u{9b}\u{7}b\n".into());
+
+        assert!(text_of(&said).ends_with("[hv] a\\x1b[2J\tä\\x9b\\x07b\n"), "{}", text_of(&said));
     }
 
     proptest! {

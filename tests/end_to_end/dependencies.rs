@@ -54,17 +54,19 @@ fn a_job_whose_need_never_comes_holds_up_no_stranger() {
 
 #[test]
 fn of_two_jobs_with_the_same_lock_one_runs_and_the_other_takes_over() {
-    let lock = "[supervise]\nexclusive = \"vme0\"\n";
-    let site = Site::new().difficult("a", "good", lock).difficult("b", "good", lock);
+    let site = Site::new();
+    let word = site.id().to_owned();
+    let lock = format!("[supervise]\nexclusive = \"{word}\"\n");
+    let site = site.difficult("a", "good", &lock).difficult("b", "good", &lock);
     let mut node = site.start();
     let picture = node.wait("one waits", |picture| picture.state("a") == "ready" && picture.state("b") == "waiting");
-    assert_eq!(picture.reason("b"), "a has \"vme0\"");
+    assert_eq!(picture.reason("b"), format!("a has {word:?}"));
 
     assert_eq!(site.cli(&["stop", "a"]).code, 0);
 
     node.wait("the other has it", |picture| picture.state("b") == "ready");
     let refused = site.cli(&["start", "a"]);
-    assert!(refused.err.contains("b has \"vme0\""), "{refused:?}");
+    assert!(refused.err.contains(&format!("b has {word:?}")), "{refused:?}");
     // Whoever dies gives way.
     send(node.status().running("b"), Signal::KILL);
     node.wait("and gives it back", |picture| picture.state("a") == "ready" && picture.state("b") != "ready");
@@ -72,8 +74,10 @@ fn of_two_jobs_with_the_same_lock_one_runs_and_the_other_takes_over() {
 
 #[test]
 fn who_waits_does_not_begin_when_all_ends() {
-    let lock = "[supervise]\nexclusive = \"vme0\"\n";
-    let site = Site::new().difficult("a", "good", lock).difficult("b", "good", lock);
+    let site = Site::new();
+    let word = site.id().to_owned();
+    let lock = format!("[supervise]\nexclusive = \"{word}\"\n");
+    let site = site.difficult("a", "good", &lock).difficult("b", "good", &lock);
     let mut node = site.start();
     node.wait("one waits", |picture| picture.state("a") == "ready" && picture.state("b") == "waiting");
 

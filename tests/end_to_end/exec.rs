@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{DEADLINE, Node, Picture, Signal, Site, is_suspended, said, send, wait_for, wait_until};
+use crate::harness::{
+    DEADLINE, Node, Picture, Signal, Site, is_suspended, memory_peak_mb, said, send, variable, wait_for, wait_until,
+};
 
 /// A file of the repository.
 fn of_the_repo(path: &str) -> PathBuf {
@@ -160,11 +162,15 @@ fn a_line_is_stored_at_once_and_waits_for_no_other() {
 
 #[test]
 fn a_line_without_end_is_refused_and_takes_no_memory() {
-    let text = "head -c 100000000 /dev/zero | tr '\\0' x\necho\necho short";
+    let text =
+        "trap 'exit 0' TERM; head -c 100000000 /dev/zero | tr '\\0' x\necho\necho short; while :; do sleep 0.05; done";
     let site = stored(text, "format = \"lines\"");
     let mut node = site.start();
-    node.wait("the program has done its work", |picture| picture.state("prog") == "exited");
+    node.wait("it is behind that line", |_| site.csv_rows("out/prog.csv").len() == 2);
 
+    let peak = memory_peak_mb(node.status().running("prog"));
+    println!("at most {peak} MB");
+    assert!(peak < 60, "the job once had {peak} MB");
     assert!(node.status().has_alert("a line of more than 1048576 bytes"), "{:?}", node.status().alerts());
     assert_eq!(node.stop(), 0);
     assert_eq!(column(&site.csv_rows("out/prog.csv").split_off(1), 1), ["short"]);
@@ -435,7 +441,7 @@ time.sleep(1000)\"";
 }
 
 #[test]
-fn a_watchdog_and_its_timeout_go_together() {
+fn a_watchdog_and_its_timeout_go_together_before_anything_starts() {
     for (rest, said) in [
         ("watchdog = true", "nobody says how long the program may be silent"),
         (
@@ -444,10 +450,158 @@ fn a_watchdog_and_its_timeout_go_together() {
         ),
     ] {
         let site = script("exec sleep 1000", rest);
-        let mut node = site.start();
-        node.wait("it is given up", |picture| picture.state("prog") == "fatal");
-        wait_for_log(&node, said);
+
+        let checked = site.cli(&["check", "--config", "configs"]);
+
+        assert_eq!(checked.code, 1, "{checked:?}");
+        let all = format!("{}{}", checked.out, checked.err);
+        assert!(all.contains(said) && all.contains("prog.toml:"), "{checked:?}");
     }
+    // What is meant for all jobs is none of its business.
+    let site = script("exec sleep 1000", "").supervisor("[supervise]\nwatchdog_timeout_seconds = 2.5");
+    let mut node = site.start();
+    let picture = node.wait("it is up for longer than that", |picture| {
+        let up = picture.job("prog")["uptime_s"].as_f64();
+        up.is_some_and(|up| up > 5.0) || picture.restarts("prog") > 0 || picture.state("prog") == "fatal"
+    });
+    assert_eq!((picture.state("prog"), picture.restarts("prog")), ("ready", 0), "{}", picture.brief());
+    assert_eq!(node.stop(), 0);
+}
+
+/// The numbers in a column of a file are those from 0 on; how many.
+fn check_numbers(site: &Site, file: &str, column: usize) -> usize {
+    let text = fs::read_to_string(site.path(file)).unwrap();
+    let numbers = text.lines().skip(1).map(|line| line.split(',').nth(column).unwrap());
+    numbers.zip(0u64..).map(|(cell, expected)| assert_eq!(cell.parse(), Ok(expected), "in {file}")).count()
+}
+
+#[test]
+fn a_store_that_stalls_makes_programs_wait_and_no_watchdog_bites() {
+    let rows = "daq_job_type = \"DAQJobExec\"\ncommand = [\"seq\", \"0\", \"999999999\"]\nring_mb = 1\nformat = \"csv\"
+columns = [\"n\"]\ntypes = { n = \"int\" }\n[supervise]\nwatchdog_timeout_seconds = 3\n[store_config.csv]\nfile_path = \"rows.csv\"";
+    let python = "import itertools, os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ['NOTIFY_SOCKET'])
+for n in itertools.count(0, 1000):
+    s.send(b'WATCHDOG=1')
+    sys.stdout.write(''.join('%d\\n' % (n + at) for at in range(1000)))";
+    let lines = format!(
+        "daq_job_type = \"DAQJobExec\"\ncommand = [\"python3\", \"-c\", '''{python}''']\nring_mb = 1\nformat = \"lines\"\nwatchdog = true
+[supervise]\nwatchdog_timeout_seconds = 3\n[store_config.csv]\nfile_path = \"lines.csv\""
+    );
+    let site = Site::new().csv().job("rows", rows).job("lines", &lines);
+    let mut node = site.start();
+    let store = node.wait_ready(&["csv", "rows", "lines"]).running("csv");
+    node.wait("data of both", |picture| ["rows", "lines"].iter().all(|job| picture.edge(job, "csv").arrived > 0));
+    send(store, Signal::STOP);
+    let up = |picture: &Picture| picture.0["supervisor"]["uptime_s"].as_f64().unwrap_or_default();
+    let begun = up(&node.status());
+
+    let is_harmed = |picture: &Picture| ["rows", "lines"].iter().any(|job| picture.state(job) != "ready");
+    let stalled =
+        node.wait("the store has stalled for long", |picture| up(picture) > begun + 9.0 || is_harmed(picture));
+    assert!(!is_harmed(&stalled), "{}", stalled.brief());
+    for job in ["rows", "lines"] {
+        assert!(stalled.region(job, "dead_time_percent") > 50.0, "{job} waits: {}", stalled.job(job)["region"]);
+    }
+    send(store, Signal::CONT);
+    let before = stalled.edge("rows", "csv").arrived;
+    let picture = node.wait("data again", |picture| picture.edge("rows", "csv").arrived > before);
+    assert_eq!(picture.restarts("rows") + picture.restarts("lines"), 0);
+
+    node.interrupt();
+    assert_eq!(node.wait_exit(), 0);
+
+    println!("{} rows, {} lines", check_numbers(&site, "out/rows.csv", 0), check_numbers(&site, "out/lines.csv", 1));
+}
+
+/// Writes rows of 100 bytes, 40 at once as a pipe takes them whole, and notes how many it has written.
+const BOOKKEEPER: &str = "exec python3 -c \"import os
+book = os.open('book-' + os.environ['ENRGDAQ_JOB_NAME'], os.O_CREAT | os.O_WRONLY)
+os.write(1, b'n,filler\\n')
+n = 0
+while True:
+    os.write(1, b''.join(b'%09d,' % (n + at) + b'x' * 89 + b'\\n' for at in range(40)))
+    n += 40
+    os.pwrite(book, b'%09d' % n, 0)\"";
+
+#[test]
+fn what_finds_no_room_until_the_end_is_counted_and_told() {
+    let site = with_program(Site::new().csv(), format!("#!/bin/sh\n{BOOKKEEPER}\n").as_bytes());
+    let job = |name: &str, rest: &str| {
+        format!(
+            "daq_job_type = \"DAQJobExec\"\ncommand = [\"./prog\"]\nring_mb = 1\nformat = \"csv\"\n{rest}
+types = {{ n = \"int\" }}\n[supervise]\nstop_timeout_seconds = 2\n[store_config.csv]\nfile_path = \"{name}.csv\""
+        )
+    };
+    // The one that is not ready hears no message: its end begins with SIGTERM.
+    let site = site.job("told", &job("told", "")).job("early", &job("early", "ready = \"notify\""));
+    let mut node = site.start();
+    let store = node.wait_ready(&["csv", "told"]).running("csv");
+    node.wait("data of both", |picture| ["told", "early"].iter().all(|job| picture.edge(job, "csv").arrived > 0));
+    send(store, Signal::STOP);
+    let book = |job: &str| fs::read_to_string(site.path(format!("book-{job}"))).unwrap_or_default();
+    for job in ["told", "early"] {
+        let mut seen = (String::new(), 0);
+        wait_for("its program waits in its write", || {
+            let now = book(job);
+            seen.1 = if seen.0 == now { seen.1 + 1 } else { 0 };
+            seen.0 = now;
+            seen.1 > 20
+        });
+    }
+
+    let mut lost = Vec::new();
+    for job in ["told", "early"] {
+        let stopped = site.cli(&["stop", job]);
+        assert_eq!(stopped.out, format!("{job}: stopped\n"), "{stopped:?}");
+        let log = wait_until("what is lost is told", DEADLINE, || {
+            let log = node.log();
+            let line = log.lines().find(|line| line.contains(&format!("[{job}]")) && line.contains("are lost"));
+            line.map(str::to_owned).ok_or(log)
+        });
+        let words: Vec<_> = log.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "records").unwrap();
+        lost.push(words[at - 1].parse::<usize>().unwrap());
+        assert!(!node.log().contains(&format!("[{job}] sending SIGKILL")), "it had the time to say it");
+    }
+    send(store, Signal::CONT);
+    node.interrupt();
+    assert_ne!(node.wait_exit(), 0, "something was lost");
+
+    for (job, lost) in ["told", "early"].into_iter().zip(lost) {
+        let written: usize = book(job).parse().unwrap();
+        let rows = site.csv_rows(&format!("out/{job}.csv")).split_off(1);
+        let numbers: Vec<usize> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{job}: no row twice, and all in their order");
+        let stored = numbers.len();
+        println!("{job}: {written} written, {stored} stored, {lost} lost");
+        assert!(
+            lost > 1000 && (written..=written + 40).contains(&(stored + lost)),
+            "{job}: {written}, {stored}, {lost}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_that_nobody_gets_is_an_error() {
+    let site = script("trap 'echo hup >> heard' HUP; while :; do sleep 0.05; done", "");
+    let mut node = site.start();
+    let picture = node.wait_ready(&["prog"]);
+    let (job, program) = (picture.running("prog"), program_of(&picture));
+    assert_eq!(site.cli(&["signal", "prog", "HUP"]).code, 0);
+    wait_for("the program has it", || site.path("heard").exists());
+    send(job, Signal::STOP);
+    wait_for("it is suspended", || is_suspended(job));
+    send(program, Signal::KILL);
+    wait_for("the program is gone", || !is_there(program));
+
+    let sent = site.cli(&["signal", "prog", "HUP"]);
+
+    assert!(sent.code != 0 && sent.err.contains("nobody got the signal"), "{sent:?}");
+    send(job, Signal::KILL);
+    node.wait_back("prog", job);
+    assert_eq!(node.stop(), 0);
 }
 
 #[test]
@@ -639,12 +793,23 @@ time.sleep(1000)";
     node.wait_ready(&["prog"]);
 
     wait_for_log(&node, "status: I am 65534");
+    let picture = node.status();
+    let socket = |picture: &Picture| variable(program_of(picture), "NOTIFY_SOCKET").unwrap();
+    let (job, path) = (picture.running("prog"), socket(&picture));
+    send(job, Signal::KILL);
+    let picture = node.wait_back("prog", job);
+    assert_eq!(socket(&picture), path, "nothing is left behind");
     assert_eq!(node.stop(), 0);
+    assert!(!Path::new(&path).parent().unwrap().exists());
 }
 
 #[test]
-fn a_user_that_there_is_not_is_hopeless() {
+fn a_user_that_there_is_not_is_warned_of_and_hopeless() {
     let site = script("exit 0", "[supervise]\nuser = \"no_such_user\"");
+    let checked = site.cli(&["check", "--config", "configs"]);
+    assert_eq!(checked.code, 0, "perhaps there is one where it is to run: {checked:?}");
+    let all = format!("{}{}", checked.out, checked.err);
+    assert!(all.contains("there is no user or group \"no_such_user\" on this machine"), "{checked:?}");
     let mut node = site.start();
 
     node.wait("it is given up", |picture| picture.state("prog") == "fatal");

@@ -496,7 +496,7 @@ fn own_jobs() -> PathBuf {
 }
 
 /// The name of a supervisor's own runtime directory: 16 hex digits of the MD5 of its id.
-fn short(id: &str) -> String {
+pub(crate) fn short(id: &str) -> String {
     Md5::digest(id).iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 

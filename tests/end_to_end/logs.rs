@@ -397,3 +397,40 @@ fn a_job_that_ends_says_its_last_words_even_to_a_supervisor_whose_log_nobody_rea
     assert_eq!(counts.lines, 300_003);
     assert!(read(logs.join("shout.log")).ends_with(" last words\n"));
 }
+
+#[test]
+fn all_that_is_in_memory_since_a_time_is_shown_and_where_the_rest_is() {
+    // Each has at least 1000 lines in memory.
+    let names: Vec<_> = (0..12).map(|n| format!("shout{n}")).collect();
+    let site = names.iter().fold(Site::new(), |site, name| site.job(name, &shouter(1, 100)));
+    let site = site.supervisor(&in_logs(""));
+    let mut node = site.start();
+    for name in &names {
+        settled(&mut node, name);
+    }
+
+    let shown = site.cli(&["logs", "--since", "1h"]);
+    let newest = site.cli(&["logs", "--since", "1h", "-n", "11000"]);
+
+    let head = shown.out.lines().next().unwrap();
+    assert!(head.ends_with("those before these are in logs/supervisor.log"), "{head}");
+    for name in &names {
+        let count = shown.out.lines().filter(|line| line.contains(&format!("[{name}]"))).count();
+        assert!(count >= 1000, "{count} of {name}");
+    }
+    let lines: Vec<_> = shown.out.lines().skip(1).collect();
+    let least: Vec<_> = newest.out.lines().skip(1).collect();
+    assert!(lines.len() > 11_000 && lines.ends_with(&least), "{} and {}", lines.len(), least.len());
+    assert_eq!(least.len(), 11_000);
+    assert_eq!(node.stop(), 0);
+
+    site.write("configs/shout0.toml", "daq_job_type = \"DAQJobDifficult\"\nbehaviour = \"good\"");
+    let mut node = site.start();
+    node.wait_ready(&["shout0"]);
+    let shown = site.cli(&["logs", "shout0", "--since", "1h"]);
+    assert!(shown.out.starts_with("… what was said before 20"), "{}", shown.out);
+    let head = shown.out.lines().next().unwrap();
+    assert!(head.ends_with("when the supervisor began, is in logs/shout0.log"), "{head}");
+    node.interrupt();
+    assert_eq!(node.wait_exit(), 0);
+}

@@ -8,6 +8,8 @@ mod bench;
 #[cfg(test)]
 mod bus_tcp;
 #[cfg(test)]
+mod by_hand;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod clock;

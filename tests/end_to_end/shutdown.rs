@@ -1,6 +1,6 @@
 //! The ordered end, and what happens to those that do not want to end.
 
-use crate::harness::{Node, Process, Site, wait_for};
+use crate::harness::{Node, Picture, Process, Site, wait_for};
 
 /// The children that jobs have started.
 fn children(site: &Site) -> Vec<Process> {
@@ -35,7 +35,10 @@ fn a_second_ctrl_c_kills_at_once() {
     let mut node = site.start();
     wait_for_child(&mut node, &site, "deaf");
     node.interrupt();
-    node.wait("it is stopping", |picture| picture.0["supervisor"]["is_stopping"] == true);
+    let uptime = |picture: &Picture| picture.0["supervisor"]["uptime_s"].as_f64().unwrap();
+    let stopping = node.wait("it is stopping", |picture| picture.0["supervisor"]["is_stopping"] == true);
+    // What follows at once is the same wish.
+    node.wait("a second has passed", |picture| uptime(picture) > uptime(&stopping) + 1.0);
 
     node.interrupt();
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Node, Picture, Signal, Site, send};
+use crate::harness::{DEADLINE, Node, Picture, Signal, Site, send, wait_until};
 
 const CLIENTS: u64 = 8;
 const COMMANDS: u32 = 1000;
@@ -16,9 +16,10 @@ const NAMES: [&str; 6] = ["a", "b", "c", "test", "many", "many_00"];
 fn a_thousand_random_commands_from_eight_clients_leave_what_the_process_table_says() {
     let policy = "[supervise]\nrestart_base_seconds = 0.05\nrestart_max_seconds = 0.2\n";
     let needs = format!("{policy}depends_on = [\"a\"]\n");
-    let alone = format!("{policy}exclusive = \"x\"\n");
+    let site = Site::new();
+    let alone = format!("{policy}exclusive = \"{}\"\n", site.id());
     let test = "daq_job_type = \"DAQJobTest\"\nrand_min = 1\nrand_max = 9\n[store_config.csv]\nfile_path = \"t.csv\"\n";
-    let site = Site::new()
+    let site = site
         .csv()
         .difficult("a", "good", &alone)
         .difficult("b", "good", &needs)
@@ -44,7 +45,8 @@ fn a_thousand_random_commands_from_eight_clients_leave_what_the_process_table_sa
         let jobs = picture.0["jobs"].as_array().unwrap();
         jobs.iter().all(|job| !["starting", "stopping", "backingoff"].contains(&job["state"].as_str().unwrap()))
     });
-    agree(&site, &mut node);
+    let picture = agree(&site, &mut node);
+    assert_kept(&site, &picture);
     // And it still takes orders.
     for name in ["a", "b", "c", "many"] {
         site.cli(&["stop", name]);
@@ -110,6 +112,22 @@ impl Client<'_> {
             }
         })
     }
+}
+
+/// On disk stands who is stopped, and nobody else: no order was forgotten, and none came back.
+fn assert_kept(site: &Site, picture: &Picture) {
+    let jobs = picture.0["jobs"].as_array().unwrap().iter();
+    let (stopped, other): (Vec<_>, Vec<_>) = jobs.partition(|job| job["state"] == "stopped");
+    let names = |jobs: Vec<&serde_json::Value>| jobs.into_iter().map(|job| job["name"].clone()).collect::<Vec<_>>();
+    let (stopped, other) = (names(stopped), names(other));
+    wait_until("it is on disk", DEADLINE, || {
+        let folders = std::fs::read_dir(site.path("state/enrgdaq")).expect("there is one").flatten();
+        let files = folders.filter_map(|folder| std::fs::read(folder.path().join("operator.json")).ok());
+        let kept: Option<serde_json::Value> = files.map(|file| serde_json::from_slice(&file).unwrap()).next();
+        let kept = kept.and_then(|kept| kept["stopped"].as_array().cloned()).unwrap_or_default();
+        let is_so = stopped.iter().all(|name| kept.contains(name)) && !other.iter().any(|name| kept.contains(name));
+        if is_so { Ok(()) } else { Err(format!("{kept:?} instead of {stopped:?}")) }
+    });
 }
 
 /// Waits until the supervisor's picture and the process table say the same; each job is one process at most.

@@ -181,3 +181,17 @@ fn a_folder_with_mistakes_is_not_installed() {
     assert!(bad_name.code == 2 && bad_name.err.contains("a b"), "{bad_name:?}");
     assert!(!Path::new(root).exists());
 }
+
+#[test]
+fn systemd_hears_of_the_jobs_that_there_are() {
+    let site = Site::new().difficult("a", "good", "").difficult("b", "good", "").difficult("c", "good", "");
+    let manager = Manager::listen(&site.path("notify"));
+    let mut service = Service::start(&site, site.path("notify").to_str().unwrap(), None);
+    manager.hear_until(|said| said == "STATUS=running: 3 of 3 jobs ready, 0 restarts");
+
+    assert_eq!(site.cli(&["rm", "c"]).code, 0);
+
+    manager.hear_until(|said| said == "STATUS=running: 2 of 2 jobs ready, 0 restarts");
+    send(service.0.id(), Signal::TERM);
+    assert_eq!(service.wait(), 0);
+}

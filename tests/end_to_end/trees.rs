@@ -273,24 +273,162 @@ fn what_a_job_cannot_be_given_is_fatal_and_named() {
     }
 }
 
+/// The file of a lock that all supervisors of this user share.
+fn lock_of(word: &str) -> PathBuf {
+    let uid = rustix::process::getuid().as_raw();
+    PathBuf::from(format!("/tmp/enrgdaq-{uid}/exclusive/{}.lock", crate::harness::short(word)))
+}
+
+/// Whether somebody holds a lock.
+fn is_locked(path: &Path) -> bool {
+    let taken = Command::new("flock").arg("--nonblock").arg(path).arg("true").status();
+    !taken.expect("there is flock").success()
+}
+
 #[test]
-fn what_is_exclusive_is_never_used_by_two() {
-    let keys = "[supervise]\nexclusive = \"vme0\"\nstartup_timeout_seconds = 60";
-    let first = Site::new().difficult("one", "good", keys);
-    let second = Site::new().difficult("two", "good", keys);
-    let second = second.with_env("ENRGDAQ_RUNTIME_DIR", &first.runtime_dir().display().to_string());
+fn what_is_exclusive_is_never_used_by_two_and_who_waits_for_it_is_not_late() {
+    let (first, second) = (Site::new(), Site::new());
+    let word = first.id().to_owned();
+    let keys = format!("[supervise]\nexclusive = \"{word}\"\nstartup_timeout_seconds = 2");
+    let child = "setsid sh -c 'echo $$ > child; exec sleep 1000' & exec sleep 1000";
+    let exec = format!("daq_job_type = \"DAQJobExec\"\ncommand = [\"sh\", \"-c\", \"\"\"{child}\"\"\"]\n{keys}");
+    let first = first.job("one", &exec);
+    let second = second.difficult("two", "good", &keys);
     let mut holder = first.start();
     let pid = holder.wait_ready(&["one"]).running("one");
-    let waiting = second.start();
+    let child = pid_in(&first, "child");
+    let mut waiting = second.start();
     wait_for("the second waits", || waiting.log().contains("held by one of"));
     assert!(waiting.log().contains(&format!("pid {pid}")), "{}", waiting.log());
+
+    let picture = waiting.wait("it has waited for longer than a start may take", |picture| {
+        picture.0["supervisor"]["uptime_s"].as_f64().is_some_and(|up| up > 6.0) || picture.state("two") != "starting"
+    });
+    assert_eq!((picture.state("two"), picture.restarts("two")), ("starting", 0), "{}", picture.brief());
+    assert_eq!(picture.reason("two"), format!("a job of another supervisor has {word:?}"));
+
+    // What a job has started may still use the device when the job is dead and nobody is there to end it.
+    send(holder.pid(), Signal::STOP);
+    wait_for("it is suspended", || is_suspended(holder.pid()));
+    send(pid, Signal::KILL);
+    wait_for("the job is dead", || !runs(pid));
+    assert!(runs(child) && is_locked(&lock_of(&word)));
     assert!(!waiting.log().contains("[two] ready"));
+    send(child, Signal::KILL);
 
-    // What a job has started may still use the device when the job is dead.
-    assert_eq!(holder.stop(), 0);
-
-    wait_for("the second has it", || waiting.log().contains("[two] ready"));
+    waiting.wait_ready(&["two"]);
     assert_eq!(waiting.stop(), 0);
+    send(holder.pid(), Signal::CONT);
+    holder.wait_back("one", pid);
+    assert_eq!(holder.stop(), 0);
+}
+
+#[test]
+fn without_a_safe_place_for_its_lock_an_exclusive_job_is_fatal() {
+    let uid = rustix::process::getuid().as_raw();
+    // Seen in this namespace only.
+    let script = format!(
+        "mkdir -p -m 700 /tmp/enrgdaq-{uid} /tmp/enrgdaq-{uid}/exclusive && \
+         mount -t tmpfs -o mode=755 none /tmp/enrgdaq-{uid}/exclusive && \"$@\""
+    );
+    let site = Site::new().in_namespace(&script);
+    let keys = format!("[supervise]\nexclusive = \"{}\"", site.id());
+    let site = site.difficult("alone", "good", &keys).difficult("other", "good", "");
+    let mut node = site.start();
+
+    let picture = node.wait("it is given up", |picture| picture.state("alone") == "fatal");
+
+    assert!(picture.reason("alone").contains("exclusive is open to other users"), "{}", picture.brief());
+    node.wait_ready(&["other"]);
+    send(supervisor_in(&site), Signal::INT);
+    node.wait_exit();
+}
+
+#[test]
+fn where_strangers_are_hidden_jobs_end_as_everywhere() {
+    assert!(rustix::process::getuid().is_root(), "this test becomes another user: run it as root");
+    let script = "sleep 1000 & mount -o remount,hidepid=1 /proc && \
+                  setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+    let site = Site::new().in_namespace(script).difficult("victim", "good", "child = \"good\"");
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(site.path("")).arg(site.runtime_dir()).status();
+    assert!(owned.is_ok_and(|status| status.success()));
+    let mut node = site.start();
+    node.wait_ready(&["victim"]);
+
+    let answer = site.ask("{\"id\":1,\"do\":\"stop\",\"name\":\"victim\"}").unwrap();
+
+    assert!(answer.contains("stopped"), "{answer}");
+    assert_eq!(node.status().state("victim"), "stopped");
+    send(supervisor_in(&site), Signal::INT);
+    node.wait_exit();
+}
+
+/// A file system that never answers; it is gone with the value.
+struct SilentDisk(std::process::Child, PathBuf);
+
+impl SilentDisk {
+    fn mount(at: &Path) -> Self {
+        let python = "import ctypes, os, sys, time
+fd = os.open('/dev/fuse', os.O_RDWR)
+options = b'fd=%d,rootmode=40000,user_id=0,group_id=0' % fd
+sys.exit('mount') if ctypes.CDLL(None).mount(b'silent', sys.argv[1].encode(), b'fuse', 0, options) else None
+print('mounted', flush=True)
+time.sleep(1000)";
+        fs::create_dir_all(at).unwrap();
+        let mut child = Command::new("python3")
+            .args(["-c", python])
+            .arg(at)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("there is python3");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said).unwrap();
+        assert_eq!(said, "mounted\n", "this test must be allowed to mount");
+        Self(child, at.to_owned())
+    }
+}
+
+impl Drop for SilentDisk {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+        Command::new("umount").arg("-l").arg(&self.1).status().ok();
+    }
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_holds_up_its_job_alone_and_not_the_end() {
+    let site = Site::new();
+    let quick = "startup_timeout_seconds = 1\nrestart_base_seconds = 0.1\nrestart_max_seconds = 0.1";
+    let site = site
+        .difficult("a_pipe", "good", "[supervise]\nenv_file = \"pipe\"")
+        .difficult("b_silent", "good", &format!("[supervise]\nenv_file = \"ok\"\ncwd = \"dead\"\n{quick}"))
+        .difficult("c_good", "good", "[supervise]\nenv_file = \"ok\"");
+    ["configs/ok", "configs/pipe"].iter().for_each(|file| site.write(file, "A=1\n"));
+    // Gone before the site is, which could not be removed with it.
+    let _disk = SilentDisk::mount(&site.path("dead"));
+    let mut node = site.start();
+    let begun = Instant::now();
+
+    let picture = node.wait("the good one is ready", |picture| picture.state("c_good") == "ready");
+    assert!(begun.elapsed() < Duration::from_secs(9), "it has waited for the other: {:?}", begun.elapsed());
+    assert_eq!(picture.state("a_pipe"), "ready", "{}", picture.brief());
+    fs::remove_file(site.path("configs/pipe")).unwrap();
+    let pipe = Command::new("mkfifo").arg(site.path("configs/pipe")).status();
+    assert!(pipe.is_ok_and(|status| status.success()));
+    site.cli(&["restart", "a_pipe"]);
+    node.wait("it is said what it is", |picture| picture.reason("a_pipe").contains("it is no file"));
+    node.wait("it is tried again, and is said why not", |picture| {
+        picture.reason("b_silent").contains("does not answer, still not since an earlier start")
+    });
+    let look = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "look\n");
+    let tasks = fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap().flatten();
+    assert_eq!(tasks.filter(look).count(), 1, "one thread hangs, and no other");
+
+    node.interrupt();
+
+    node.wait_exit();
 }
 
 #[test]

@@ -47,6 +47,31 @@ fn memory_of_a_child_counts_as_that_of_its_job() {
 }
 
 #[test]
+fn what_hides_from_its_job_counts_and_so_does_a_job_that_is_not_ready_yet() {
+    let hold = "import time; x = bytearray(200 << 20); time.sleep(1000)";
+    let exec = |command: &str, rest: &str| {
+        format!("daq_job_type = \"DAQJobExec\"\ncommand = [\"sh\", \"-c\", \"\"\"{command}\"\"\"]\n{rest}")
+    };
+    let keys = "[supervise]\nmemory_max_mb = 150";
+    // In a session of its own, and its parent ends.
+    let hidden = format!("setsid sh -c 'python3 -c \\\"{hold}\\\" & exit 0'; exec sleep 1000");
+    let early = format!("exec python3 -c '{hold}'");
+    let site = Site::new().supervisor(QUICK);
+    let site =
+        site.job("hidden", &exec(&hidden, keys)).job("early", &exec(&early, &format!("ready = \"notify\"\n{keys}")));
+    let mut node = site.start();
+
+    for job in ["hidden", "early"] {
+        let told = format!("{job} is restarted: memory: it holds 2");
+        node.wait("it is restarted for its memory", |picture| picture.has_alert(&told) && picture.restarts(job) > 0);
+    }
+
+    node.interrupt();
+    node.wait_exit();
+    site.wait_until_empty();
+}
+
+#[test]
 fn a_job_that_rises_again_and_again_is_told_to_leak() {
     let site = Site::new().supervisor(QUICK);
     let keys = "[supervise]\nmemory_growth_mb = 15\nmemory_growth_count = 3";

@@ -173,6 +173,7 @@ pub(super) fn fake_types() -> Vec<TypeInfo> {
             schema: schema_for!(TestConfig),
             backend: None,
             check: check_test,
+            check_watchdog: |_, _| Ok(()),
         },
         TypeInfo {
             name: "DAQJobStoreCSV",
@@ -183,6 +184,7 @@ pub(super) fn fake_types() -> Vec<TypeInfo> {
             schema: schema_for!(CsvConfig),
             backend: Some(Backend { key: "csv", schema: schema_for!(CsvTarget) }),
             check: decodes::<CsvConfig>,
+            check_watchdog: |_, _| Ok(()),
         },
         TypeInfo {
             name: "DAQJobStoreMemory",
@@ -193,6 +195,7 @@ pub(super) fn fake_types() -> Vec<TypeInfo> {
             schema: schema_for!(MemoryTarget),
             backend: Some(Backend { key: "memory", schema: schema_for!(MemoryTarget) }),
             check: decodes::<MemoryTarget>,
+            check_watchdog: |_, _| Ok(()),
         },
         TypeInfo {
             name: "DAQJobFilter",
@@ -203,6 +206,7 @@ pub(super) fn fake_types() -> Vec<TypeInfo> {
             schema: schema_for!(FilterConfig),
             backend: Some(Backend { key: "filter", schema: schema_for!(MemoryTarget) }),
             check: decodes::<FilterConfig>,
+            check_watchdog: |_, _| Ok(()),
         },
     ]
 }

@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -41,10 +41,10 @@ impl Notifications {
         let other = account.filter(|account| account.uid != rustix::process::getuid().as_raw());
         let dir = match (other, spec.lock.parent()) {
             (None, Some(runtime)) => runtime.join(format!("n{}", &short_hash(&spec.unique_id)[..10])),
-            _ => env::temp_dir().join(format!("enrgdaq-{}", spec.instance_id)),
+            // Its lock is this job's alone; so its next start finds what is left when it is killed.
+            _ => env::temp_dir().join(format!("enrgdaq-n{}", short_hash(&spec.lock.to_string_lossy()))),
         };
-        // What an earlier process of this job left.
-        fs::remove_dir_all(&dir).ok();
+        let dir = free_place(dir, account, &spec.instance_id);
         DirBuilder::new().mode(0o700).create(&dir)?;
         let path = dir.join("s");
         let socket = UnixDatagram::bind(&path).inspect_err(|_| drop(fs::remove_dir_all(&dir)))?;
@@ -98,6 +98,16 @@ fn remove(dir: &Path) {
     }
 }
 
+/// Removes what an earlier process of this job has left there. Where something is that is none of its own, another place.
+fn free_place(dir: PathBuf, account: Option<&Account>, instance_id: &str) -> PathBuf {
+    let Ok(meta) = dir.symlink_metadata() else { return dir };
+    let owners = [Some(rustix::process::getuid().as_raw()), account.map(|account| account.uid)];
+    if meta.is_dir() && owners.contains(&Some(meta.uid())) && fs::remove_dir_all(&dir).is_ok() {
+        return dir;
+    }
+    dir.with_file_name(format!("enrgdaq-{instance_id}"))
+}
+
 /// What one datagram says.
 fn news(bytes: &[u8]) -> Vec<News> {
     let lines = bytes.split(|&byte| byte == b'\n');
@@ -121,6 +131,21 @@ mod tests {
         let said = news(b"READY=1\nSTATUS=all \xff well\nMAINPID=7\nWATCHDOG=1\nRELOADING=1\nREADY=0\n");
 
         assert_eq!(said, [News::Ready, News::Status("all \u{fffd} well".into()), News::Alive]);
+    }
+
+    #[test]
+    fn what_an_earlier_process_has_left_gives_way_and_what_is_of_others_does_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (old, link) = (scratch.path().join("old"), scratch.path().join("link"));
+        fs::create_dir(&old).unwrap();
+        fs::write(old.join("s"), "").unwrap();
+        std::os::unix::fs::symlink(&old, &link).unwrap();
+
+        assert_eq!(free_place(link.clone(), None, "7"), scratch.path().join("enrgdaq-7"));
+        assert!(old.join("s").exists());
+        assert_eq!(free_place(old.clone(), None, "7"), old);
+        assert!(!old.exists());
+        assert_eq!(free_place(old.clone(), None, "7"), old);
     }
 
     proptest! {

@@ -46,6 +46,8 @@ const LAST_WRITING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Logs {
     shared: Arc<Shared>,
+    /// In milliseconds since the Unix epoch.
+    begins: i64,
     reader: Reader,
     read_all: mpsc::Receiver<()>,
     written_all: Option<mpsc::Receiver<()>>,
@@ -69,6 +71,7 @@ impl Logs {
     /// # Errors
     /// The system's: no thread, no descriptor.
     pub(super) fn start(setup: FileSetup, console: Option<Console>, mailbox: Mailbox) -> std::io::Result<Self> {
+        let begins = jiff::Timestamp::now().as_millisecond();
         let own_console = console.is_none().then(log_to_subscriber);
         let console = console.or_else(|| own_console.as_ref().map(LogGuard::console));
         let shared = Arc::new(Shared {
@@ -87,7 +90,7 @@ impl Logs {
                 shared.keep(&own, said.clone());
             }
         });
-        Ok(Self { shared, reader, read_all, written_all, _subscriber: own_console })
+        Ok(Self { shared, begins, reader, read_all, written_all, _subscriber: own_console })
     }
 
     /// Reads what a job's process says until all its ends are closed; once the value is dropped not much longer.

@@ -51,7 +51,7 @@ impl Logs {
             (true, Some((job, _))) => files.path(job),
             _ => files.path(crate::telemetry::OWN),
         });
-        Reply::Logs { lines, older, next, forgotten, file }
+        Reply::Logs { lines, older, next, forgotten, file, begins: self.begins }
     }
 }
 

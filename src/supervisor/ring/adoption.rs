@@ -31,7 +31,14 @@ impl Ring {
         let tap = tap::number(supervisor_id);
         let names = plans.iter().map(|plan| (plan.number, plan.name.clone())).chain([(tap, TAP.to_owned())]);
         let names: HashMap<_, _> = names.collect();
-        let wanted = |plan: Plan| Seat { writes: plan.region_bytes.is_some(), reads: plan.reads.is_some(), plan };
+        // For whom something may wait already, that is not lost.
+        let readers: HashSet<_> = control.readers().into_iter().map(|(number, _)| number).collect();
+        let is_awaited = |plan: &Plan| plan.starts_by_itself || readers.contains(&plan.number);
+        let wanted = |plan: Plan| Seat {
+            writes: plan.region_bytes.is_some(),
+            reads: plan.reads.is_some() && is_awaited(&plan),
+            plan,
+        };
         let mut ring = Self {
             control,
             id,
@@ -87,11 +94,13 @@ impl Ring {
             }
         }
         for job in 0..self.seats.len() {
-            self.subscribe(job);
+            if self.seats[job].reads {
+                self.subscribe(job);
+            }
         }
         // An entry that was another's has counts of that time.
         self.adopt();
-        self.has_outsiders = self.seats.iter().any(|seat| seat.plan.is_subscribed && !seat.reads);
+        self.has_outsiders |= self.seats.iter().any(|seat| seat.plan.is_subscribed && seat.plan.reads.is_none());
         Ok(())
     }
 

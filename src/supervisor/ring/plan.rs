@@ -30,6 +30,8 @@ pub(in crate::supervisor) struct Plan {
     pub(super) reads: Option<(Policy, Vec<String>)>,
     /// It is to hear payloads, by the ring or by the bus.
     pub(super) is_subscribed: bool,
+    /// It starts with the supervisor; else writers do not wait for it before its first start.
+    pub(super) starts_by_itself: bool,
 }
 
 impl Plan {
@@ -67,6 +69,7 @@ fn plan_of(job: &JobConfig, subscriptions: &[String], share: usize) -> Plan {
         number: RingPlace::number(&job.unique_id),
         region_bytes: job.ring_mb.map(mib).or(of_kind).filter(|_| job.use_shm_when_possible),
         is_subscribed: !topics.is_empty(),
+        starts_by_itself: job.supervise.autostart,
         reads: (job.use_shm_when_possible && !topics.is_empty()).then_some((policy, topics)),
     }
 }

@@ -81,7 +81,14 @@ impl Drop for Site {
 
 fn writer(name: &str, bytes: usize) -> Plan {
     let number = RingPlace::number(name);
-    Plan { name: name.into(), number, region_bytes: Some(bytes), reads: None, is_subscribed: false }
+    Plan {
+        name: name.into(),
+        number,
+        region_bytes: Some(bytes),
+        reads: None,
+        is_subscribed: false,
+        starts_by_itself: true,
+    }
 }
 
 fn reader(name: &str, policy: Policy) -> Plan {

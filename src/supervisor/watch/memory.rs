@@ -1,24 +1,35 @@
 //! The watch over memory: which jobs hold too much, and which is to give way when all together do.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::sample::{Processes, free_memory, own_memory};
+use super::sample::{free_memory, own_memory};
 use crate::config::{MemoryConfig, MemoryLimits};
 use crate::supervisor::dispatcher::{Mail, Mailbox};
+use crate::supervisor::orphans::{Families, Key};
 
 /// A start of a job whose memory is looked at.
 #[derive(Debug, Clone)]
 pub(in crate::supervisor) struct Watched {
     pub(in crate::supervisor) job: usize,
     pub(in crate::supervisor) generation: u64,
-    /// Leads the job's processes.
-    pub(in crate::supervisor) pid: u32,
-    /// It can be restarted now.
-    pub(in crate::supervisor) is_ready: bool,
+    /// Under which its processes are found.
+    pub(in crate::supervisor) key: Key,
+    pub(in crate::supervisor) stage: Stage,
     pub(in crate::supervisor) limits: MemoryLimits,
+}
+
+/// How far a start of a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum Stage {
+    /// Its memory rises as it should, but not above what it may hold.
+    Starting,
+    Ready,
+    /// It gives its memory back already.
+    Ending,
 }
 
 /// Has memory looked at from time to time.
@@ -28,18 +39,19 @@ pub(in crate::supervisor) struct MemoryWatch {
     due: Instant,
     has_node_limits: bool,
     node: Node,
+    families: Arc<Families>,
     mailbox: Mailbox,
     /// The way to the thread; there is one as soon as something is limited.
     orders: Option<mpsc::SyncSender<Vec<Watched>>>,
 }
 
 impl MemoryWatch {
-    /// Watches nothing yet; verdicts come as mail.
-    pub(in crate::supervisor) fn new(config: &MemoryConfig, mailbox: Mailbox) -> Self {
+    /// Watches nothing yet; verdicts come as mail. `families` know what belongs to a job.
+    pub(in crate::supervisor) fn new(config: &MemoryConfig, families: Arc<Families>, mailbox: Mailbox) -> Self {
         let node = Node::of(config);
         let interval = Duration::try_from_secs_f64(config.interval_seconds).unwrap_or(Duration::from_secs(10));
         let has_node_limits = node != Node::default();
-        Self { interval, due: Instant::now() + interval, has_node_limits, node, mailbox, orders: None }
+        Self { interval, due: Instant::now() + interval, has_node_limits, node, families, mailbox, orders: None }
     }
 
     /// The way to the thread, which is started if there is none; `None` if the system gives none.
@@ -47,8 +59,8 @@ impl MemoryWatch {
         if self.orders.is_none() {
             // One look at a time: what comes while it lasts is left out.
             let (orders, to_do) = mpsc::sync_channel::<Vec<Watched>>(1);
-            let (mut judge, mailbox) = (Judge::new(self.node), self.mailbox.clone());
-            let work = move || look_and_judge(&mut judge, &to_do, &mailbox);
+            let (mut judge, families, mailbox) = (Judge::new(self.node), self.families.clone(), self.mailbox.clone());
+            let work = move || look_and_judge(&mut judge, &to_do, &families, &mailbox);
             thread::Builder::new().name("memory".into()).spawn(work).ok()?;
             self.orders = Some(orders);
         }
@@ -79,9 +91,10 @@ impl MemoryWatch {
     }
 }
 
-fn look_and_judge(judge: &mut Judge, to_do: &mpsc::Receiver<Vec<Watched>>, mailbox: &Mailbox) {
+fn look_and_judge(judge: &mut Judge, to_do: &mpsc::Receiver<Vec<Watched>>, families: &Families, mailbox: &Mailbox) {
     for watched in to_do {
-        for Verdict { job, generation, why } in judge.judge(&sample(watched), free_memory()) {
+        let Some(samples) = sample(watched, families) else { continue };
+        for Verdict { job, generation, why } in judge.judge(&samples, free_memory()) {
             if mailbox.blocking_send(Mail::Overgrown { job, generation, why }).is_err() {
                 return;
             }
@@ -96,10 +109,11 @@ struct Sample {
     bytes: u64,
 }
 
-fn sample(watched: Vec<Watched>) -> Vec<Sample> {
-    let processes = Processes::now();
-    let bytes = |pid| processes.tree_of(pid).into_iter().map(own_memory).sum();
-    watched.into_iter().map(|of| Sample { bytes: bytes(of.pid), of }).collect()
+/// `None`: the process table cannot be read now.
+fn sample(watched: Vec<Watched>, families: &Families) -> Option<Vec<Sample>> {
+    let survey = families.look_and_wait()?;
+    let bytes = |key| survey.of(key).iter().map(|row| own_memory(row.pid())).sum();
+    Some(watched.into_iter().map(|of| Sample { bytes: bytes(of.key), of }).collect())
 }
 
 /// A job that is to be restarted.
@@ -161,7 +175,7 @@ impl Judge {
     fn judge_one(&mut self, sample: &Sample) -> Option<Verdict> {
         let Sample { of: Watched { limits, .. }, bytes } = sample;
         let has_leaked = self.has_leaked(sample);
-        if !sample.of.is_ready || self.condemned.contains(&key_of(sample)) {
+        if sample.of.stage == Stage::Ending || self.condemned.contains(&key_of(sample)) {
             return None;
         }
         let held = mebibytes(*bytes);
@@ -181,7 +195,7 @@ impl Judge {
         // Until it is ready it rises as it should.
         let first = Growth { highest: sample.bytes, rises: 0 };
         let growth = self.growth.entry(key_of(sample)).or_insert(first);
-        if !sample.of.is_ready {
+        if sample.of.stage != Stage::Ready {
             *growth = first;
         } else if sample.bytes > growth.highest.saturating_add(step) {
             *growth = Growth { highest: sample.bytes, rises: growth.rises + 1 };
@@ -190,7 +204,8 @@ impl Judge {
     }
 
     fn judge_all(&self, samples: &[Sample], free: Option<u64>) -> Option<Verdict> {
-        let largest = samples.iter().filter(|sample| sample.of.is_ready).max_by_key(|sample| sample.bytes)?;
+        let largest =
+            samples.iter().filter(|sample| sample.of.stage == Stage::Ready).max_by_key(|sample| sample.bytes)?;
         let held = mebibytes(largest.bytes);
         let sum: u64 = samples.iter().map(|sample| sample.bytes).sum();
         if let Some(most) = self.node.total_max.filter(|most| sum > *most) {
@@ -232,7 +247,7 @@ mod tests {
     }
 
     fn sample(job: usize, mib: u64, limits: MemoryLimits) -> Sample {
-        Sample { of: Watched { job, generation: 1, pid: 1, is_ready: true, limits }, bytes: mib * MIB }
+        Sample { of: Watched { job, generation: 1, key: 1, stage: Stage::Ready, limits }, bytes: mib * MIB }
     }
 
     fn jobs(verdicts: &[Verdict]) -> Vec<usize> {
@@ -248,6 +263,22 @@ mod tests {
 
         assert_eq!((jobs(&first), second), (vec![1], vec![]));
         assert!(first[0].why.contains("holds 101 MiB, and may hold 100"), "{first:?}");
+    }
+
+    #[test]
+    fn a_job_that_starts_is_held_to_its_limit_but_may_grow() {
+        let at = |stage, mib| {
+            let sample = sample(0, mib, limits(Some(100), Some(10)));
+            Sample { of: Watched { stage, ..sample.of }, ..sample }
+        };
+        let verdicts = |stage| {
+            let mut judge = Judge::new(Node::default());
+            [20, 40, 60, 80, 101].map(|mib| judge.judge(&[at(stage, mib)], None).len())
+        };
+
+        assert_eq!(verdicts(Stage::Starting), [0, 0, 0, 0, 1]);
+        assert_eq!(verdicts(Stage::Ready), [0, 0, 0, 1, 0], "it leaks");
+        assert_eq!(verdicts(Stage::Ending), [0; 5]);
     }
 
     #[test]

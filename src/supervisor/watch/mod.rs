@@ -9,4 +9,4 @@ mod memory;
 mod sample;
 
 pub(super) use disk::{DiskWatch, watched_paths};
-pub(super) use memory::{MemoryWatch, Watched};
+pub(super) use memory::{MemoryWatch, Stage, Watched};
