@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 use super::catalog::{Catalog, Kind, Refusal, TypeInfo, decode};
@@ -271,7 +271,7 @@ impl File<'_> {
                 count_in_file: count,
             }),
             path: self.source.path.clone(),
-            text: self.source.text.clone(),
+            text: without_secrets(&self.source.text, self.root),
             job_type: info.name,
             kind,
             runs_program: info.runs_program,
@@ -376,4 +376,47 @@ fn given_id(source: &Source, root: &DeTable<'_>) -> Option<(String, Diagnostic)>
     let id = value.get_ref().as_str()?.to_owned();
     let error = source.error(at, "daq_job_unique_id", String::new());
     Some((id, error))
+}
+
+/// Keys whose values nobody else is to see: the text of a job's file goes to whoever asks for it.
+fn is_secret(key: &str) -> bool {
+    ["password", "secret", "token", "webhook"].iter().any(|word| key.contains(word))
+}
+
+/// The text with `"***"` for every secret.
+fn without_secrets(text: &str, root: &DeTable<'_>) -> String {
+    fn collect(table: &DeTable<'_>, spans: &mut Vec<std::ops::Range<usize>>) {
+        for (key, value) in table {
+            match value.get_ref() {
+                DeValue::Table(table) => collect(table, spans),
+                DeValue::String(_) if is_secret(key.get_ref()) => spans.push(value.span()),
+                _ => {}
+            }
+        }
+    }
+    let mut spans = Vec::new();
+    collect(root, &mut spans);
+    spans.sort_by_key(|span| std::cmp::Reverse(span.start));
+    spans.into_iter().fold(text.to_owned(), |mut text, span| {
+        text.replace_range(span, "\"***\"");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_whoever_asks_has_no_secrets() {
+        let text =
+            "user = \"lab\"\npassword = 'p\"w' # ours\n[deep]\nslack_webhook_url = \"http://x\"\npasswords = 3\n";
+        let root = DeTable::parse(text).unwrap();
+
+        let told = without_secrets(text, root.get_ref());
+
+        let expected =
+            "user = \"lab\"\npassword = \"***\" # ours\n[deep]\nslack_webhook_url = \"***\"\npasswords = 3\n";
+        assert_eq!(told, expected);
+    }
 }
