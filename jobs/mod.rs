@@ -16,5 +16,9 @@ pub fn all() -> JobTypes {
         .with::<source::pc_metrics::PcMetrics>()
         .with::<store::csv::CsvStore>()
         .with::<store::memory::MemoryStore>()
+        .with::<store::sql::MySqlStore>()
+        .with::<store::raw::RawStore>()
+        .with::<store::redis::RedisStore>()
+        .with::<store::sql::SqliteStore>()
         .with::<source::test::Test>()
 }

@@ -9,6 +9,7 @@
 //! | [`config`] | files → checked values | all errors at once, before anything starts |
 //! | `bus` | ZeroMQ: proxies, publisher, subscriber | names no job, touches no tokio |
 //! | [`job`] | what a job author sees | a job never waits for its supervisor |
+//! | [`store`] | the base of every store | what is acknowledged is safe, and stored once |
 //! | `telemetry` | facts → log lines | the text of a fact stands in one place |
 //! | [`control`] | commands, the local socket | parsers decide nothing |
 //! | [`supervisor`] | states, policy, processes | policy and states are pure |
@@ -29,6 +30,7 @@ pub mod job;
 pub mod jobs;
 pub mod message;
 mod os;
+pub mod store;
 pub mod supervisor;
 mod telemetry;
 

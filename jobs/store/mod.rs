@@ -1,13 +1,10 @@
 //! Stores: what keeps data.
 
 pub(crate) mod csv;
-mod file_name;
-mod folder;
-mod found;
 pub(crate) mod memory;
 mod numbers;
-mod outage;
+pub(crate) mod raw;
+pub(crate) mod redis;
 mod rows;
-mod sheet;
-mod sheets;
+pub(crate) mod sql;
 mod verifier;

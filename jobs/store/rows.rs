@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::DataType;
 use enrgdaq::job::Delivery;
 use enrgdaq::message::{DecodeError, PayloadError, StoreTable, StoreTabular};
@@ -31,100 +31,150 @@ pub(super) enum RowsError {
     Write(#[from] csv::Error),
 }
 
-/// Rows, ready for a file.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Rows {
-    pub(super) header: Vec<u8>,
-    pub(super) lines: Vec<u8>,
+impl RowsError {
+    /// Of which kind it is.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Type(_) => "type",
+            Self::Table(_) | Self::Body(_) => "payload",
+            Self::Column { .. } => "column",
+            Self::Length { .. } => "length",
+            Self::Write(_) => "write",
+        }
+    }
 }
 
-/// The rows of a message.
-pub(super) fn rows_of(delivery: &mut Delivery) -> Result<Rows, RowsError> {
+/// Appends the rows of a message; gives their header, and how many they are.
+pub(super) fn append_rows(delivery: &mut Delivery, out: &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError> {
     if delivery.envelope.body::<StoreTable>().is_some() {
-        return table_rows(&delivery.table()?);
+        return table_rows(&delivery.table()?, out);
     }
     match delivery.envelope.body::<StoreTabular>() {
-        Some(tabular) => tabular_rows(&tabular?),
+        Some(tabular) => tabular_rows(&tabular?, out),
         None => Err(RowsError::Type(delivery.envelope.head.kind.clone())),
     }
 }
 
-fn table_rows(table: &RecordBatch) -> Result<Rows, RowsError> {
+fn table_rows(table: &RecordBatch, out: &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError> {
     let schema = table.schema();
     let header = line(schema.fields().iter().map(|field| field.name().as_bytes()))?;
     let columns = schema.fields().iter().zip(table.columns());
     let columns: Vec<_> = columns
         .map(|(field, array)| {
-            column(array.as_ref())
+            Cells::of(array.as_ref())
                 .ok_or_else(|| RowsError::Column { column: field.name().clone(), data_type: array.data_type().clone() })
         })
         .collect::<Result<_, _>>()?;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut cell = Vec::new();
     for row in 0..table.num_rows() {
-        for column in &columns {
-            cell.clear();
-            column(row, &mut cell);
-            writer.write_field(&cell)?;
+        let begin = out.len();
+        for (n, column) in columns.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            let cell = out.len();
+            column.put(row, out);
+            if matches!(column, Cells::Utf8(_) | Cells::LargeUtf8(_)) {
+                quote(out, cell);
+            }
         }
-        writer.write_record(None::<&[u8]>)?;
+        // Else it would be an empty line, which is no record.
+        if out.len() == begin {
+            out.extend_from_slice(b"\"\"");
+        }
+        out.push(b'\n');
     }
-    Ok(Rows { header, lines: into_bytes(writer) })
+    Ok((header, table.num_rows() as u64))
 }
 
-/// Writes the cell of a row.
-type Cell<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+/// Defines the columns that have a form as text, and how their cells are written.
+macro_rules! cells {
+    ($($name:ident: $array:ty = $from:expr, $put:expr;)*) => {
+        /// The cells of a column, as text.
+        pub(super) enum Cells<'a> {
+            $($name(&'a $array),)*
+            Null,
+        }
 
-/// How the cells of a column are written; `None` for types without a form in CSV.
-fn column(array: &dyn Array) -> Option<Cell<'_>> {
-    /// Makes a writer of an array whose values are written by a format.
-    macro_rules! cells {
-        ($values:expr, $format:literal) => {{
-            let values = $values;
-            Box::new(move |row, cell: &mut Vec<u8>| {
-                if values.is_valid(row) {
-                    io_free(cell, format_args!($format, values.value(row)));
+        impl<'a> Cells<'a> {
+            /// `None` for types without a form as text.
+            pub(super) fn of(array: &'a dyn Array) -> Option<Self> {
+                Some(match array.data_type() {
+                    $(DataType::$name => Self::$name($from(array)),)*
+                    DataType::Null => Self::Null,
+                    _ => return None,
+                })
+            }
+
+            /// Appends the cell of a row; nothing for null.
+            pub(super) fn put(&self, row: usize, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name(values) if values.is_valid(row) => $put(out, values.value(row)),)*
+                    _ => {}
                 }
-            })
-        }};
+            }
+        }
+    };
+}
+
+cells! {
+    Int8: PrimitiveArray<Int8Type> = AsArray::as_primitive, put_integer;
+    Int16: PrimitiveArray<Int16Type> = AsArray::as_primitive, put_integer;
+    Int32: PrimitiveArray<Int32Type> = AsArray::as_primitive, put_integer;
+    Int64: PrimitiveArray<Int64Type> = AsArray::as_primitive, put_integer;
+    UInt8: PrimitiveArray<UInt8Type> = AsArray::as_primitive, put_integer;
+    UInt16: PrimitiveArray<UInt16Type> = AsArray::as_primitive, put_integer;
+    UInt32: PrimitiveArray<UInt32Type> = AsArray::as_primitive, put_integer;
+    UInt64: PrimitiveArray<UInt64Type> = AsArray::as_primitive, put_integer;
+    Float32: PrimitiveArray<Float32Type> = AsArray::as_primitive, put_float;
+    Float64: PrimitiveArray<Float64Type> = AsArray::as_primitive, put_float;
+    Boolean: BooleanArray = AsArray::as_boolean, |out: &mut Vec<u8>, value| {
+        out.extend_from_slice(if value { b"true" } else { b"false" });
+    };
+    Utf8: StringArray = AsArray::as_string, put_text;
+    LargeUtf8: LargeStringArray = AsArray::as_string, put_text;
+}
+
+fn put_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// By the shortest digits that read back the same.
+fn put_float(out: &mut Vec<u8>, value: impl ryu::Float) {
+    out.extend_from_slice(ryu::Buffer::new().format(value).as_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Puts what begins there in quotes, where it must be.
+fn quote(out: &mut Vec<u8>, begin: usize) {
+    if !out[begin..].iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        return;
     }
-    Some(match array.data_type() {
-        DataType::Int8 => cells!(array.as_primitive::<Int8Type>(), "{}"),
-        DataType::Int16 => cells!(array.as_primitive::<Int16Type>(), "{}"),
-        DataType::Int32 => cells!(array.as_primitive::<Int32Type>(), "{}"),
-        DataType::Int64 => cells!(array.as_primitive::<Int64Type>(), "{}"),
-        DataType::UInt8 => cells!(array.as_primitive::<UInt8Type>(), "{}"),
-        DataType::UInt16 => cells!(array.as_primitive::<UInt16Type>(), "{}"),
-        DataType::UInt32 => cells!(array.as_primitive::<UInt32Type>(), "{}"),
-        DataType::UInt64 => cells!(array.as_primitive::<UInt64Type>(), "{}"),
-        DataType::Float32 => cells!(array.as_primitive::<Float32Type>(), "{:?}"),
-        DataType::Float64 => cells!(array.as_primitive::<Float64Type>(), "{:?}"),
-        DataType::Boolean => cells!(array.as_boolean(), "{}"),
-        DataType::Utf8 => cells!(array.as_string::<i32>(), "{}"),
-        DataType::LargeUtf8 => cells!(array.as_string::<i64>(), "{}"),
-        DataType::Null => Box::new(|_, _| {}),
-        _ => return None,
-    })
+    let text = out.split_off(begin);
+    out.push(b'"');
+    for byte in text {
+        if byte == b'"' {
+            out.push(b'"');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
-/// Formats into memory.
-fn io_free(cell: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    std::io::Write::write_fmt(cell, text).expect("a Vec takes all");
-}
-
-fn tabular_rows(tabular: &StoreTabular) -> Result<Rows, RowsError> {
+fn tabular_rows(tabular: &StoreTabular, out: &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError> {
     let columns = tabular.keys.len();
-    let mut lines = Vec::new();
     for row in &tabular.data {
         if row.len() != columns {
             return Err(RowsError::Length { cells: row.len(), columns });
         }
-        lines.extend(line(row.iter().map(json_cell))?);
+        out.extend(line(row.iter().map(json_cell))?);
     }
-    Ok(Rows { header: line(&tabular.keys)?, lines })
+    Ok((line(&tabular.keys)?, tabular.data.len() as u64))
 }
 
-fn json_cell(value: &Value) -> String {
+pub(super) fn json_cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -135,11 +185,7 @@ fn json_cell(value: &Value) -> String {
 fn line(cells: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells)?;
-    Ok(into_bytes(writer))
-}
-
-fn into_bytes(writer: csv::Writer<Vec<u8>>) -> Vec<u8> {
-    writer.into_inner().expect("a Vec takes all")
+    Ok(writer.into_inner().expect("a Vec takes all"))
 }
 
 #[cfg(test)]
@@ -149,8 +195,12 @@ mod tests {
 
     use super::*;
 
-    fn text(rows: &Rows) -> (String, String) {
-        (String::from_utf8(rows.header.clone()).unwrap(), String::from_utf8(rows.lines.clone()).unwrap())
+    type Append<T> = fn(&T, &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError>;
+
+    fn text<T>(append: Append<T>, rows: &T) -> (String, String) {
+        let mut lines = Vec::new();
+        let (header, _) = append(rows, &mut lines).unwrap();
+        (String::from_utf8(header).unwrap(), String::from_utf8(lines).unwrap())
     }
 
     #[test]
@@ -159,14 +209,15 @@ mod tests {
             .column("n", [i64::MIN, i64::MAX])
             .column("x", [f64::NAN, 1e300])
             .column("y", [Some(0.1), None])
+            .column("z", [f64::NEG_INFINITY, -0.0])
             .column("a \"name\", quoted", ["com,ma", "new\nline"])
             .build()
             .unwrap();
 
-        let (header, lines) = text(&table_rows(&table).unwrap());
+        let (header, lines) = text(table_rows, &table);
 
-        assert_eq!(header, "n,x,y,\"a \"\"name\"\", quoted\"\n");
-        let expected = "-9223372036854775808,NaN,0.1,\"com,ma\"\n9223372036854775807,1e300,,\"new\nline\"\n";
+        assert_eq!(header, "n,x,y,z,\"a \"\"name\"\", quoted\"\n");
+        let expected = "-9223372036854775808,NaN,0.1,-inf,\"com,ma\"\n9223372036854775807,1e300,,-0.0,\"new\nline\"\n";
         assert_eq!(lines, expected);
     }
 
@@ -174,7 +225,7 @@ mod tests {
     fn a_table_without_rows_has_its_header() {
         let table = Table::new().column("n", Vec::<i64>::new()).build().unwrap();
 
-        assert_eq!(text(&table_rows(&table).unwrap()), ("n\n".into(), String::new()));
+        assert_eq!(text(table_rows, &table), ("n\n".into(), String::new()));
     }
 
     #[test]
@@ -184,8 +235,8 @@ mod tests {
             data: vec![vec![json!(1), json!("x")], vec![json!(null), json!(2.5)]],
         };
 
-        assert_eq!(text(&tabular_rows(&tabular).unwrap()), ("a,b\n".into(), "1,x\n,2.5\n".into()));
+        assert_eq!(text(tabular_rows, &tabular), ("a,b\n".into(), "1,x\n,2.5\n".into()));
         let short = StoreTabular { keys: tabular.keys, data: vec![vec![json!(1)]] };
-        assert!(matches!(tabular_rows(&short), Err(RowsError::Length { cells: 1, columns: 2 })));
+        assert!(matches!(tabular_rows(&short, &mut Vec::new()), Err(RowsError::Length { cells: 1, columns: 2 })));
     }
 }

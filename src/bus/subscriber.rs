@@ -25,13 +25,14 @@ pub(crate) struct Delivery {
     /// What it says of itself.
     pub(crate) envelope: Envelope,
     pub(crate) payloads: Vec<zmq::Message>,
-    envelope_len: usize,
+    /// The same as it came.
+    pub(crate) envelope_frame: zmq::Message,
 }
 
 impl Delivery {
     /// Envelope and payloads, in bytes.
     pub(crate) fn size(&self) -> u64 {
-        (self.envelope_len + self.payloads.iter().map(|frame| frame.len()).sum::<usize>()) as u64
+        (self.envelope_frame.len() + self.payloads.iter().map(|frame| frame.len()).sum::<usize>()) as u64
     }
 }
 
@@ -291,5 +292,5 @@ fn read(frames: Vec<zmq::Message>, decoder: &mut Decoder) -> Option<Delivery> {
     let envelope = decoder.decode(&envelope_frame).ok()?;
     let payloads: Vec<_> = frames.collect();
     envelope.check_payloads(payloads.iter().map(|frame| frame.len())).ok()?;
-    Some(Delivery { topic, envelope, payloads, envelope_len: envelope_frame.len() })
+    Some(Delivery { topic, envelope, payloads, envelope_frame })
 }

@@ -115,6 +115,11 @@ impl Context {
         &self.0.spec.supervisor.supervisor_id
     }
 
+    /// A directory of the job's own, for what must survive a restart; nobody has made it yet.
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.0.spec.state_dir
+    }
+
     /// Publishes.
     pub fn publisher(&self) -> &Publisher {
         &self.0.publisher
@@ -176,6 +181,12 @@ impl Context {
     /// counts, and leaves the job once a second; of more than 256 names the first are shown.
     pub fn figure(&self, name: &str, value: f64) {
         self.0.figures.set(name, value);
+    }
+
+    /// Shows in the job's statistics what went wrong last, with the time; who is to hear of it at once is told by
+    /// [`alert`](Self::alert).
+    pub fn last_error(&self, text: &str) {
+        self.0.figures.set_last_error(text);
     }
 
     /// Tells people.

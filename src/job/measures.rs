@@ -52,14 +52,17 @@ impl Latencies {
 
 /// What a job says in figures of its own.
 #[derive(Debug, Default)]
-pub(super) struct Figures(Mutex<BTreeMap<String, f64>>);
+pub(super) struct Figures {
+    values: Mutex<BTreeMap<String, f64>>,
+    last_error: Mutex<Option<String>>,
+}
 
 impl Figures {
     /// Names that are kept; what comes beyond is not.
     const MOST: usize = 256;
 
     pub(super) fn set(&self, name: &str, value: f64) {
-        let mut figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut figures = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(figure) = figures.get_mut(name) {
             *figure = value;
         } else if figures.len() < Self::MOST {
@@ -67,8 +70,17 @@ impl Figures {
         }
     }
 
+    pub(super) fn set_last_error(&self, text: &str) {
+        let text = format!("{} {text}", iso_now());
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
     fn read(&self) -> BTreeMap<String, f64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -122,6 +134,7 @@ impl Reporter {
             message_out_dropped: sum_sets(|set| set.dropped) + counts.ring.dropped,
             message_out_unrouted: sum_sets(|set| set.unrouted) + counts.ring.unrouted,
             frames_refused,
+            last_error: figures.last_error(),
             figures: figures.read(),
             ..JobStats::default()
         };

@@ -37,6 +37,8 @@ pub(crate) struct JobSpec {
     pub(crate) endpoints: Endpoints,
     /// A file that the job holds locked while it lives: no two processes are ever one job.
     pub(crate) lock: PathBuf,
+    /// A directory of the job's own, for what must survive a restart; made by who uses it.
+    pub(crate) state_dir: PathBuf,
     /// What the job logs.
     pub(crate) verbosity: Verbosity,
     /// What it subscribes: its type's topics, and those of its config.

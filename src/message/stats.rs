@@ -76,6 +76,8 @@ pub struct JobStats {
     pub message_out_unrouted: u64,
     /// Frames and records that were no messages.
     pub frames_refused: u64,
+    /// What went wrong last, and when, as the job tells it.
+    pub last_error: Option<String>,
     /// What the job says in figures of its own: name → value.
     pub figures: BTreeMap<String, f64>,
 }

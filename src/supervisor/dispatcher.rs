@@ -103,6 +103,8 @@ pub(super) struct Parts {
     pub(super) operator: Operator,
     pub(super) endpoints: Endpoints,
     pub(super) runtime_dir: PathBuf,
+    /// Where jobs keep what must survive a restart, each in a directory of its own.
+    pub(super) state_dir: PathBuf,
     pub(super) entries: Vec<Entry>,
     pub(super) spawner: Spawner,
     pub(super) link: Link,
@@ -341,7 +343,8 @@ impl Dispatcher {
                 entry.next_start =
                     entry.config.supervise.schedule.as_ref().map(|schedule| NextStart::after(schedule, &Clocks::now()));
                 let place = self.parts.ring.as_mut().and_then(|ring| ring.before_start(job));
-                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, &self.parts.runtime_dir, place);
+                let dirs = (self.parts.runtime_dir.as_path(), self.parts.state_dir.as_path());
+                let spec = entry.begin_start(&self.parts.info, &self.parts.endpoints, dirs, place);
                 self.parts.spawner.order(job, entry.generation, spec);
             }
             Effect::Ask => {

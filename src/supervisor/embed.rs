@@ -130,6 +130,7 @@ pub struct Supervisor {
     listener: UnixListener,
     socket: PathBuf,
     runtime_dir: PathBuf,
+    state_dir: PathBuf,
     _locks: [FileLock; 2],
 }
 
@@ -203,6 +204,7 @@ impl Supervisor {
             listener,
             socket,
             runtime_dir: dir,
+            state_dir: std::path::absolute(&state_dir).map_err(SupervisorError::System)?,
             _locks: [lock, state_lock],
         })
     }
@@ -302,6 +304,7 @@ impl Supervisor {
             operator: self.operator,
             endpoints: self.endpoints,
             runtime_dir: self.runtime_dir,
+            state_dir: self.state_dir,
             entries,
             spawner,
             link,

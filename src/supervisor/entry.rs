@@ -125,7 +125,7 @@ impl Entry {
         &mut self,
         info: &SupervisorInfo,
         endpoints: &Endpoints,
-        runtime_dir: &Path,
+        (runtime_dir, state_dir): (&Path, &Path),
         ring: Option<RingPlace>,
     ) -> JobSpec {
         self.reads_ring = ring.as_ref().is_some_and(|place| place.reads);
@@ -149,6 +149,7 @@ impl Entry {
             supervisor_pid: std::process::id(),
             endpoints: endpoints.clone(),
             lock: runtime_dir.join(format!("job-{}.lock", short_hash(&self.config.unique_id))),
+            state_dir: state_dir.join("jobs").join(short_hash(&self.config.unique_id)),
             verbosity: self.config.verbosity,
             topics: self.subscriptions.clone(),
             ring,

@@ -53,8 +53,18 @@ fn the_job_types_describe_themselves() {
     let list = site.cli(&["jobs", "list"]);
     assert_eq!(list.code, 0);
     let types: Vec<_> = list.out.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
-    let expected =
-        ["DAQJobBenchmark", "DAQJobExec", "DAQJobPCMetrics", "DAQJobStoreCSV", "DAQJobStoreMemory", "DAQJobTest"];
+    let expected = [
+        "DAQJobBenchmark",
+        "DAQJobExec",
+        "DAQJobPCMetrics",
+        "DAQJobStoreCSV",
+        "DAQJobStoreMemory",
+        "DAQJobStoreMySQL",
+        "DAQJobStoreRaw",
+        "DAQJobStoreRedis",
+        "DAQJobStoreSQLite",
+        "DAQJobTest",
+    ];
     assert_eq!(types, expected);
     for job_type in types {
         let (text, schema) =

@@ -23,6 +23,7 @@ fn names(site: &Site) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(site.path("out"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".enrgdaq")
         .collect();
     names.sort();
     names

@@ -42,6 +42,8 @@ mod output;
 #[cfg(test)]
 mod own_jobs;
 #[cfg(test)]
+mod redis;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod ring;
@@ -49,6 +51,10 @@ mod ring;
 mod security;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod sql;
+#[cfg(test)]
+mod stores;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]

@@ -50,9 +50,14 @@ impl FrozenDisk {
         let mounted = said(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&at));
         assert_eq!(mounted.code, 0, "this test must be allowed to mount: {mounted:?}");
         let disk = Self(at);
-        let frozen = said(Command::new("fsfreeze").arg("-f").arg(&disk.0));
-        assert_eq!(frozen.code, 0, "{frozen:?}");
+        disk.freeze();
         disk
+    }
+
+    /// Has it hang.
+    pub(crate) fn freeze(&self) {
+        let frozen = said(Command::new("fsfreeze").arg("-f").arg(&self.0));
+        assert_eq!(frozen.code, 0, "{frozen:?}");
     }
 
     /// Lets it go on.

@@ -57,6 +57,11 @@ impl Picture {
         })
     }
 
+    /// What a job says in a figure of its own; NaN as long as it does not.
+    pub(crate) fn figure(&self, job: &str, name: &str) -> f64 {
+        self.job(job)["stats"]["figures"][name].as_f64().unwrap_or(f64::NAN)
+    }
+
     /// What a writer's region says of it.
     pub(crate) fn region(&self, job: &str, key: &str) -> f64 {
         self.job(job)["region"][key].as_f64().unwrap_or_default()

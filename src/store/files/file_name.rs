@@ -2,8 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use thiserror::Error;
+
+use super::FileWish;
+use crate::job::Delivery;
 
 /// The longest part of a path that file systems take, in bytes.
 const MAX_PART: usize = 255;
@@ -16,15 +21,44 @@ const COMPRESSIONS: [&str; 5] = ["zst", "gz", "bz2", "xz", "lz4"];
 
 /// Why a text names no file in the folder.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(super) enum NameError {
+pub enum NameError {
+    /// It leads out of the folder.
     #[error("a file path must be relative to the store's `out_dir` and must not contain `..`")]
     Leads,
+    /// It is empty, or a folder.
     #[error("a file path must name a file")]
     Empty,
+    /// A part of it is too long.
     #[error("a directory's name has at most {MAX_PART} bytes and a file's {MAX_NAME}, this one would have {0}")]
     TooLong(usize),
+    /// It has control characters.
     #[error("a file path must not contain control characters")]
     ControlCharacter,
+}
+
+impl NameError {
+    /// Of which kind it is.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Leads => "a name that leads out",
+            Self::Empty => "an empty name",
+            Self::TooLong(_) => "a long name",
+            Self::ControlCharacter => "a control character",
+        }
+    }
+}
+
+/// The file that a message belongs to, below the folder.
+pub(super) fn path_of(wish: &FileWish<'_>, message: &Delivery) -> Result<PathBuf, NameError> {
+    let date = wish.add_date.then(|| local_date(message.envelope.ts));
+    let tag = message.envelope.head.tag.as_deref();
+    let ending = if wish.file_path.ends_with(wish.ending) { "" } else { wish.ending };
+    file_name(&format!("{}{ending}", wish.file_path), date, tag)
+}
+
+fn local_date(ns: i64) -> Date {
+    let time = Timestamp::from_nanosecond(ns.into()).unwrap_or_else(|_| Timestamp::now());
+    time.to_zoned(TimeZone::system()).date()
 }
 
 /// `2026-11-20_name_tag.csv` of `name.csv`; directories stay before it, `.` goes.

@@ -11,6 +11,7 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// The folder that a store writes into.
 #[derive(Debug)]
@@ -42,6 +43,22 @@ impl Folder {
         }
         let identity = Identity::of(&file)?;
         Ok((file, identity))
+    }
+
+    /// The file of this name, for reading and writing, if it is this one.
+    pub(super) fn existing(&self, path: &Path, identity: Identity) -> io::Result<Option<File>> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let file = match self.open_inside(path, flags, 0) {
+            Ok(file) => File::from(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok((Identity::of(&file)? == identity).then_some(file))
+    }
+
+    /// The same folder once more.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { dir: self.dir.try_clone()?, path: self.path.clone() })
     }
 
     /// Which file has this name now.
@@ -96,7 +113,7 @@ impl Folder {
 }
 
 /// A file, whatever it is called: its device and its number there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Identity(u64, u64);
 
 impl Identity {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 
+use super::batch::Form;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 /// How much of a file is in memory at a time, in bytes.
@@ -32,16 +33,39 @@ pub(super) enum Found {
 }
 
 /// Looks at a file, which is not changed.
-pub(super) fn look(file: &File, header: &[u8], is_compressed: bool) -> io::Result<Found> {
+pub(super) fn look(file: &File, form: &Form) -> io::Result<Found> {
     let len = file.metadata()?.len();
-    let whole = match is_compressed {
-        true => whole_frames(file, header)?,
-        false => whole_records(file, header)?,
+    let whole = match form {
+        Form { is_compressed: true, header, .. } => whole_frames(file, header)?,
+        Form { has_records: true, header, .. } => whole_records(file, header)?,
+        // Of other bytes nobody can tell where one message ends.
+        Form { header, .. } => begins_with(file, header)?.then_some(len),
     };
     Ok(match whole {
         Some(whole) if len.saturating_sub(whole) <= MAX_TORN => Found::Ours(whole),
         _ => Found::Foreign,
     })
+}
+
+/// Whether a file that is known to be whole is of this form, by its beginning.
+pub(super) fn begins(file: &File, form: &Form) -> io::Result<bool> {
+    if form.header.is_empty() && !form.is_compressed || file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    if !form.is_compressed {
+        return begins_with(file, &form.header);
+    }
+    let mut frames = Frames::new(file, form.header.len())?;
+    Ok(matches!(frames.next(0)?, Frame::Whole(_)) && frames.start == form.header)
+}
+
+fn begins_with(file: &File, header: &[u8]) -> io::Result<bool> {
+    let mut start = vec![0; header.len()];
+    match file.read_exact_at(&mut start, 0) {
+        Ok(()) => Ok(start == header),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Up to where a file with this header consists of whole records. A header is a record, so whatever begins with it has
@@ -182,7 +206,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(contents).unwrap();
         file.rewind().unwrap();
-        look(&file, HEADER, is_compressed).unwrap()
+        look(&file, &Form { header: HEADER.into(), is_compressed, has_records: true }).unwrap()
     }
 
     fn frame(text: &[u8]) -> Vec<u8> {

@@ -1,0 +1,570 @@
+//! What a store does with the messages that it holds: batch, backend, spool, acknowledgement.
+//!
+//! A message is in one place at a time: in the batch that is being filled (`held`), in the one that the backend works on
+//! (`flight`), committed and not yet synced (`unsynced`), in the spool, or in none of these (`waiting`), where it holds
+//! up those that come. Whenever it is not certain what the backend has, all go to the spool, in this order, and come back
+//! from there.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::desk::{Answer, Desk, Order};
+use super::marks::Marks;
+use super::outage::Outage;
+use super::refusals::Refusals;
+use super::settings::{Durability, Keeping};
+use super::sink::{Refused, Report, Sink, Trouble};
+use super::spool::{Read, Spool, SpoolError};
+use crate::error_chain;
+use crate::job::{Context, Delivery, JobError};
+use crate::message::Severity;
+
+/// When nothing has come for so long, what came before is committed.
+const QUIET: Duration = Duration::from_millis(5);
+
+/// A batch of so many messages is committed.
+const MAX_MESSAGES: usize = 4096;
+
+/// So much may wait to be synced before it is.
+const MAX_UNSYNCED: u64 = 16 << 20;
+
+/// A backend that works on one order for so long holds nobody up any more: when the next batch is full, and in any case.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+const STALLED_AFTER: Duration = Duration::from_secs(5);
+
+/// How long to wait before something is tried again; and when the job is to end.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AT_END_AFTER: Duration = Duration::from_millis(250);
+
+/// Longest wait for an answer at a time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is known of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// What it has is known; it takes what comes.
+    Open,
+    /// An answer will tell.
+    Asked,
+    /// It is asked then.
+    Away { ask_at: Instant },
+}
+
+/// What is to become of what was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// Nothing yet.
+    No,
+    /// The batch first, then a sync.
+    Batch,
+    /// A sync as soon as the backend is free.
+    Sync,
+}
+
+/// The batch that the backend works on.
+#[derive(Debug)]
+struct Flight {
+    /// Whose messages it holds; empty if they are in the spool.
+    deliveries: Vec<Delivery>,
+    marks: Marks,
+}
+
+/// All that a store holds.
+#[derive(Debug)]
+pub(super) struct Keeper<S: Sink> {
+    cx: Context,
+    durability: Durability,
+    flush_every: Duration,
+    desk: Desk<S>,
+    spool: Spool,
+    route: Route,
+    /// What the backend has for certain, and what it will have with the batch that is being filled.
+    committed: Marks,
+    marks: Marks,
+    batch: S::Batch,
+    held: Vec<Delivery>,
+    held_bytes: u64,
+    flight: Option<Flight>,
+    unsynced: Vec<Delivery>,
+    unsynced_bytes: u64,
+    waiting: VecDeque<Delivery>,
+    /// In the spool, and not yet safe from a power failure; only where that is promised.
+    sheltered: Vec<Delivery>,
+    flush: Flush,
+    flush_at: Instant,
+    /// Something was committed since the last sync was asked for.
+    is_dirty: bool,
+    is_quiet: bool,
+    is_ending: bool,
+    outage: Outage,
+    spool_outage: Outage,
+    refusals: Refusals,
+    progress: Progress,
+}
+
+/// What it did so far.
+#[derive(Debug, Default)]
+struct Progress {
+    rows: u64,
+    bytes_written: u64,
+    bytes_synced: u64,
+    files: u64,
+    repeated: u64,
+}
+
+impl<S: Sink> Keeper<S> {
+    pub(super) fn new(cx: Context, keeping: &Keeping, desk: Desk<S>, spool: Spool) -> Self {
+        let now = Instant::now();
+        let flush_every = Duration::from_secs_f64(keeping.flush_interval_seconds);
+        Self {
+            cx,
+            durability: keeping.durability,
+            flush_every,
+            desk,
+            spool,
+            route: Route::Away { ask_at: now },
+            committed: Marks::default(),
+            marks: Marks::default(),
+            batch: S::Batch::default(),
+            held: Vec::new(),
+            held_bytes: 0,
+            flight: None,
+            unsynced: Vec::new(),
+            unsynced_bytes: 0,
+            waiting: VecDeque::new(),
+            sheltered: Vec::new(),
+            flush: Flush::No,
+            flush_at: now + flush_every,
+            is_dirty: false,
+            is_quiet: false,
+            is_ending: false,
+            outage: Outage::default(),
+            spool_outage: Outage::default(),
+            refusals: Refusals::default(),
+            progress: Progress::default(),
+        }
+    }
+
+    /// Waits until it is known what the backend has, or it takes too long.
+    pub(super) fn begin(&mut self) -> Result<(), JobError> {
+        let until = Instant::now() + SLOW_AFTER;
+        while self.route != Route::Open && Instant::now() < until && !self.cx.stopping() {
+            self.step()?;
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the next message has a place: what comes may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.is_empty() && !(self.is_direct() && self.is_full())
+    }
+
+    /// How long to wait for the next message.
+    pub(super) fn patience(&self) -> Duration {
+        let until_flush = self.flush_at.saturating_duration_since(Instant::now());
+        let is_at_rest = self.held.is_empty() && self.desk.busy_since().is_none() && self.spool.is_empty();
+        let is_at_rest = is_at_rest && self.unsynced.is_empty() && self.route == Route::Open;
+        if is_at_rest { until_flush } else { until_flush.min(QUIET) }
+    }
+
+    /// No message has come for a moment.
+    pub(super) fn quiet(&mut self) {
+        self.is_quiet = true;
+        if !self.sheltered.is_empty() {
+            self.sync_spool();
+        }
+    }
+
+    /// Takes a message.
+    pub(super) fn take(&mut self, delivery: Delivery) {
+        self.is_quiet = false;
+        if self.is_direct() {
+            self.put(delivery);
+        } else {
+            self.waiting.push_back(delivery);
+            self.shelter();
+        }
+    }
+
+    /// Waits a moment for the backend, or for time to pass.
+    pub(super) fn wait(&mut self) -> Result<(), JobError> {
+        match self.desk.answer(LOOK_EVERY)? {
+            Some(answer) => self.hear(answer),
+            // Nothing to hear: it is time that is waited for.
+            None if self.desk.busy_since().is_none() => std::thread::sleep(LOOK_EVERY),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Does all that can be done without waiting.
+    pub(super) fn step(&mut self) -> Result<(), JobError> {
+        if let Some(answer) = self.desk.answer(Duration::ZERO)? {
+            self.hear(answer);
+        }
+        let now = Instant::now();
+        if now >= self.flush_at {
+            self.tick(now);
+        }
+        self.look_at_stall(now);
+        if self.route == Route::Open && self.spool.is_empty() {
+            self.retry_waiting();
+        }
+        if self.desk.busy_since().is_none() {
+            self.give_next_order(now)?;
+        }
+        Ok(())
+    }
+
+    /// Everything to the backend, or else to where the next process finds it.
+    pub(super) fn end(mut self, within: Duration) -> Result<(), JobError> {
+        let until = Instant::now() + within;
+        self.is_ending = true;
+        loop {
+            while self.has_room()
+                && let Some(delivery) = self.cx.inbox().next(Duration::ZERO)?
+            {
+                self.take(delivery);
+            }
+            self.retry_waiting();
+            self.sync_spool();
+            self.step()?;
+            if self.is_done() {
+                self.tell_if_over(Instant::now());
+                self.show();
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(self.give_up());
+            }
+            self.wait()?;
+        }
+    }
+
+    fn is_direct(&self) -> bool {
+        let is_live = self.flight.as_ref().is_none_or(|flight| !flight.deliveries.is_empty());
+        self.route == Route::Open && self.spool.is_empty() && self.waiting.is_empty() && is_live
+    }
+
+    fn is_full(&self) -> bool {
+        let size = S::size(&self.batch) as u64;
+        self.held_bytes >= S::BATCH_BYTES || self.held.len() >= MAX_MESSAGES || size >= 2 * S::BATCH_BYTES
+    }
+
+    fn is_done(&self) -> bool {
+        let is_at_rest = self.desk.busy_since().is_none() && self.route == Route::Open && !self.is_dirty;
+        let has_nothing = self.held.is_empty() && self.unsynced.is_empty() && self.waiting.is_empty();
+        let has_nothing = has_nothing && self.sheltered.is_empty();
+        is_at_rest && has_nothing && self.spool.is_empty()
+    }
+
+    /// Into the batch.
+    fn put(&mut self, mut delivery: Delivery) {
+        if self.put_into_batch(&mut delivery) {
+            self.held_bytes += delivery.size();
+            self.held.push(delivery);
+        } else {
+            delivery.ack();
+        }
+    }
+
+    /// `false` if the message is stored already, or never will be.
+    fn put_into_batch(&mut self, delivery: &mut Delivery) -> bool {
+        let id = delivery.id();
+        if self.marks.has(id) {
+            self.progress.repeated += 1;
+            return false;
+        }
+        self.marks.raise(id);
+        let put =
+            target::<S::Target>(delivery, S::BACKEND).and_then(|target| S::put(&mut self.batch, &target, delivery));
+        match put {
+            Ok(()) => true,
+            Err(refused) => {
+                self.refusals.refuse(&self.cx, delivery, &refused);
+                false
+            }
+        }
+    }
+
+    /// Into the spool, as far as it takes them.
+    fn shelter(&mut self) {
+        while let Some(delivery) = self.waiting.pop_front() {
+            if let Err(error) = self.spool.append(&delivery) {
+                self.waiting.push_front(delivery);
+                self.tell_spool(&error);
+                break;
+            }
+            match self.durability {
+                Durability::Written => delivery.ack(),
+                Durability::Synced => self.sheltered.push(delivery),
+            }
+        }
+    }
+
+    fn sync_spool(&mut self) {
+        match self.spool.sync() {
+            Ok(()) => self.sheltered.drain(..).for_each(Delivery::ack),
+            Err(error) => {
+                self.tell_spool(&SpoolError::Io { path: self.spool.dir().to_owned(), source: error });
+            }
+        }
+    }
+
+    fn tell_spool(&mut self, error: &SpoolError) {
+        if self.spool_outage.failed(Instant::now()) {
+            let (name, why) = (self.cx.name(), error_chain(error));
+            self.cx.last_error(&why);
+            self.cx.alert(Severity::Error, format!("{name} waits, and keeps what it has; its sources wait too: {why}"));
+        }
+    }
+
+    fn retry_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if self.route == Route::Open && self.spool.is_empty() && self.flight.is_none() {
+            while !self.is_full()
+                && let Some(delivery) = self.waiting.pop_front()
+            {
+                self.put(delivery);
+            }
+            self.is_quiet = true;
+        } else {
+            self.shelter();
+        }
+    }
+
+    /// Once a flush interval.
+    fn tick(&mut self, now: Instant) {
+        self.flush_at = now + self.flush_every;
+        self.flush = if self.held.is_empty() { Flush::Sync } else { Flush::Batch };
+        self.retry_waiting();
+        self.sync_spool();
+        self.tell_if_over(now);
+        self.show();
+    }
+
+    /// Whether the backend takes long, and so others wait for it.
+    fn look_at_stall(&mut self, now: Instant) {
+        let Some(since) = self.desk.busy_since() else { return };
+        let patience = if self.is_full() { SLOW_AFTER } else { STALLED_AFTER };
+        if now.duration_since(since) < patience {
+            return;
+        }
+        self.tell_trouble(&Trouble::saying("it takes long to answer"));
+        if self.route == Route::Open {
+            self.turn_to_spool(Route::Asked);
+        }
+    }
+
+    /// Gives the backend something to do, if there is something.
+    fn give_next_order(&mut self, now: Instant) -> Result<(), JobError> {
+        match self.route {
+            Route::Away { ask_at } if now >= ask_at => {
+                self.route = Route::Asked;
+                self.desk.give(Order::Resume);
+            }
+            Route::Away { .. } => {}
+            // What was asked for came, and said nothing: it is asked again.
+            Route::Asked => self.route = Route::Away { ask_at: now },
+            Route::Open if self.is_sync_due() => {
+                (self.flush, self.is_dirty) = (Flush::No, false);
+                self.desk.give(Order::Sync);
+            }
+            Route::Open if self.is_commit_due() => self.commit(),
+            Route::Open if !self.spool.is_read() => self.replay()?,
+            Route::Open => self.flush = if self.held.is_empty() { Flush::No } else { self.flush },
+        }
+        Ok(())
+    }
+
+    fn is_sync_due(&self) -> bool {
+        let is_wanted = match self.durability {
+            _ if self.is_ending || !self.spool.is_empty() => self.held.is_empty() && self.spool.is_read(),
+            Durability::Written => false,
+            Durability::Synced => self.is_quiet || self.unsynced_bytes >= MAX_UNSYNCED,
+        };
+        let has_something = self.is_dirty || !self.unsynced.is_empty() || !self.spool.is_empty();
+        has_something && (is_wanted || self.flush == Flush::Sync)
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let is_moment = self.is_quiet && !S::gains_by_more(&self.batch);
+        !self.held.is_empty() && (self.is_full() || self.flush == Flush::Batch || self.is_ending || is_moment)
+    }
+
+    fn commit(&mut self) {
+        if self.flush == Flush::Batch {
+            self.flush = Flush::Sync;
+        }
+        let deliveries = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        self.send(deliveries);
+    }
+
+    /// From the spool to the backend, a batch at a time.
+    fn replay(&mut self) -> Result<(), JobError> {
+        let fail = |error| JobError::failed("cannot read the spool", error);
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < MAX_MESSAGES && bytes < S::BATCH_BYTES {
+            match self.spool.next().map_err(fail)? {
+                Some(Read::Message(mut delivery)) => {
+                    bytes += delivery.size();
+                    messages += usize::from(self.put_into_batch(&mut delivery));
+                }
+                Some(Read::Unreadable { path, bytes }) => {
+                    let text = format!("{} bytes of {} cannot be read any more, and are lost", bytes, path.display());
+                    self.cx.alert(Severity::Error, text);
+                }
+                None => break,
+            }
+        }
+        if messages > 0 {
+            self.send(Vec::new());
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, deliveries: Vec<Delivery>) {
+        let marks = self.marks.clone();
+        self.flight = Some(Flight { deliveries, marks: marks.clone() });
+        self.is_dirty = true;
+        self.desk.give(Order::Commit(std::mem::take(&mut self.batch), marks));
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Resumed(Ok(marks)) => {
+                self.committed = marks;
+                self.open_route();
+            }
+            Answer::Committed(Ok(report)) => self.committed(report),
+            Answer::Synced(Ok(())) => self.synced(),
+            Answer::Resumed(Err(trouble)) | Answer::Committed(Err(trouble)) | Answer::Synced(Err(trouble)) => {
+                self.tell_trouble(&trouble);
+                let pause = if self.is_ending { RETRY_AT_END_AFTER } else { RETRY_AFTER };
+                self.turn_to_spool(Route::Away { ask_at: Instant::now() + pause });
+                self.flight = None;
+            }
+        }
+    }
+
+    fn committed(&mut self, report: Report) {
+        self.progress.rows += report.rows;
+        self.progress.bytes_written += report.bytes;
+        self.progress.files = report.files;
+        report.lost.into_iter().for_each(|lost| self.refusals.lose(&self.cx, lost));
+        let Some(Flight { deliveries, marks }) = self.flight.take() else { return };
+        self.committed = marks;
+        if self.route == Route::Asked {
+            return self.open_route();
+        }
+        match self.durability {
+            Durability::Written => deliveries.into_iter().for_each(Delivery::ack),
+            Durability::Synced => {
+                self.unsynced_bytes += deliveries.iter().map(Delivery::size).sum::<u64>();
+                self.unsynced.extend(deliveries);
+            }
+        }
+    }
+
+    fn synced(&mut self) {
+        self.progress.bytes_synced = self.progress.bytes_written;
+        self.unsynced.drain(..).for_each(Delivery::ack);
+        self.unsynced_bytes = 0;
+        if self.route == Route::Asked {
+            return self.open_route();
+        }
+        if let Err(error) = self.spool.done() {
+            tracing::warn!("cannot remove a segment of the spool: {error}");
+        }
+        self.retry_waiting();
+    }
+
+    /// It is known again what the backend has.
+    fn open_route(&mut self) {
+        self.route = Route::Open;
+        self.marks = self.committed.clone();
+        self.spool.rewind();
+        self.retry_waiting();
+    }
+
+    /// All that is not certain to be in the backend goes to the spool.
+    fn turn_to_spool(&mut self, route: Route) {
+        self.route = route;
+        self.batch = S::Batch::default();
+        (self.held_bytes, self.unsynced_bytes) = (0, 0);
+        let later = std::mem::take(&mut self.waiting);
+        let in_flight = self.flight.iter_mut().flat_map(|flight| flight.deliveries.drain(..));
+        self.waiting.extend(self.unsynced.drain(..).chain(in_flight).chain(self.held.drain(..)).chain(later));
+        self.shelter();
+    }
+
+    fn tell_trouble(&mut self, trouble: &Trouble) {
+        let (name, why) = (self.cx.name(), error_chain(trouble));
+        self.cx.last_error(&why);
+        if self.outage.failed(Instant::now()) {
+            let text = format!("{name} cannot write, and keeps what comes until it can: {why}");
+            self.cx.alert(Severity::Error, text);
+        }
+    }
+
+    fn tell_if_over(&mut self, now: Instant) {
+        if self.route != Route::Open || !self.waiting.is_empty() {
+            return;
+        }
+        self.spool_outage.is_over(now, true);
+        if self.spool.is_empty() && self.outage.is_over(now, self.is_ending) {
+            self.cx.alert(Severity::Info, format!("{} writes again; nothing that waited was lost", self.cx.name()));
+        }
+    }
+
+    fn show(&self) {
+        let progress = &self.progress;
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let figures = [
+            ("rows", progress.rows),
+            ("bytes_written", progress.bytes_written),
+            ("bytes_synced", progress.bytes_synced),
+            ("files_open", progress.files),
+            ("spool_bytes", self.spool.bytes()),
+            ("repeats_passed_over", progress.repeated),
+        ]
+        .map(|(name, value)| (name, value as f64));
+        figures.into_iter().for_each(|(name, value)| self.cx.figure(name, value));
+    }
+
+    /// Tells what did not get into the backend before the end, and counts what of it is lost: what came over the bus.
+    fn give_up(&mut self) -> JobError {
+        if self.flight.is_some() || !self.held.is_empty() || !self.unsynced.is_empty() {
+            self.turn_to_spool(Route::Asked);
+        }
+        let mut text = String::from("not all could be written before the end");
+        if !self.spool.is_empty() {
+            text += &format!("; {} bytes wait in the spool for the next start", self.spool.bytes());
+        }
+        let lost = self.waiting.iter().filter(|delivery| !delivery.comes_again()).count() as u64;
+        let waiting = self.waiting.len() as u64 - lost;
+        if waiting > 0 {
+            text += &format!("; {waiting} messages wait in the ring for the next start");
+        }
+        if lost > 0 {
+            self.cx.refuse(lost);
+            text += &format!("; {lost} messages are lost");
+        }
+        self.cx.alert(Severity::Error, format!("{}: {text}", self.cx.name()));
+        JobError::Failed { context: text, source: None }
+    }
+}
+
+/// What the message says of how this backend is to store it.
+fn target<T: DeserializeOwned>(delivery: &Delivery, backend: &str) -> Result<T, Refused> {
+    let refuse = || Refused::saying("target", format!("it has no table [store_config.{backend}]"));
+    let stores = delivery.envelope.head.store_config.as_ref().ok_or_else(refuse)?;
+    let target = stores.target(backend).ok_or_else(refuse)?;
+    target.map_err(|error| Refused::saying("target", format!("its [store_config.{backend}] does not fit: {error}")))
+}
