@@ -121,11 +121,14 @@ impl Delivery {
         let (len, rest) = bytes.split_first_chunk().ok_or(DecodeError::Payloads)?;
         let len = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
         let (envelope, payloads) = rest.split_at_checked(len).ok_or(DecodeError::Payloads)?;
-        let envelope = decoder.decode(envelope)?;
-        match envelope.payload.iter().all(|info| info.offset.is_some()) {
-            true => envelope.check_offsets(payloads.len())?,
-            false if envelope.payload.iter().map(|info| info.len).sum::<u64>() == payloads.len() as u64 => {}
-            false => return Err(DecodeError::Payloads),
+        let mut envelope = decoder.decode(envelope)?;
+        if envelope.check_offsets(payloads.len()).is_err() {
+            // From the bus: they follow one another, whatever the envelope says of places.
+            let len = envelope.payload.iter().fold(0, |sum: u64, info| sum.saturating_add(info.len));
+            if len != payloads.len() as u64 {
+                return Err(DecodeError::Payloads);
+            }
+            envelope.payload.iter_mut().for_each(|info| info.offset = None);
         }
         let topic = envelope.head.topics.first().cloned().unwrap_or_else(|| Topic::broadcast(""));
         let content = Content::Kept { payloads: bytes.slice_ref(payloads), written: bytes.clone() };

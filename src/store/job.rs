@@ -11,6 +11,7 @@ use super::sink::{Home, Sink};
 use super::spool::Spool;
 use crate::config::{Backend, Kind, Refusal};
 use crate::job::{Context, Job, JobError};
+use crate::os::short_hash;
 
 /// How long a job that is to end goes on trying: less than the supervisor waits before it sends a signal.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(8);
@@ -45,7 +46,7 @@ impl<S: Sink> Job for Store<S> {
             state_dir: cx.state_dir().to_owned(),
         };
         let dir = match &keeping.spool_dir {
-            Some(dir) => dir.join(cx.name()),
+            Some(dir) => dir.join(format!("{}-{}", cx.name(), short_hash(cx.unique_id()))),
             None => home.state_dir.join("spool"),
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a size")]

@@ -98,6 +98,8 @@ pub(super) struct Keeper<S: Sink> {
     is_dirty: bool,
     is_quiet: bool,
     is_ending: bool,
+    /// The backend works on a sync.
+    is_syncing: bool,
     outage: Outage,
     spool_outage: Outage,
     refusals: Refusals,
@@ -140,6 +142,7 @@ impl<S: Sink> Keeper<S> {
             is_dirty: false,
             is_quiet: false,
             is_ending: false,
+            is_syncing: false,
             outage: Outage::default(),
             spool_outage: Outage::default(),
             refusals: Refusals::default(),
@@ -159,7 +162,9 @@ impl<S: Sink> Keeper<S> {
 
     /// Whether the next message has a place: what comes may be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.is_empty() && !(self.is_direct() && self.is_full())
+        // What comes while the end of the spool is synced would keep the spool alive for ever.
+        let is_leaving_spool = self.is_syncing && !self.spool.is_empty() && self.spool.is_read();
+        self.waiting.is_empty() && !is_leaving_spool && !(self.is_direct() && self.is_full())
     }
 
     /// How long to wait for the next message.
@@ -266,6 +271,11 @@ impl<S: Sink> Keeper<S> {
         if self.put_into_batch(&mut delivery) {
             self.held_bytes += delivery.size();
             self.held.push(delivery);
+        } else if self.durability == Durability::Synced {
+            // What it has already need not be on the disk yet.
+            self.unsynced_bytes += delivery.size();
+            self.unsynced.push(delivery);
+            self.is_dirty = true;
         } else {
             delivery.ack();
         }
@@ -303,6 +313,9 @@ impl<S: Sink> Keeper<S> {
                 Durability::Synced => self.sheltered.push(delivery),
             }
         }
+        if self.sheltered.len() >= MAX_MESSAGES {
+            self.sync_spool();
+        }
     }
 
     fn sync_spool(&mut self) {
@@ -326,7 +339,8 @@ impl<S: Sink> Keeper<S> {
         if self.waiting.is_empty() {
             return;
         }
-        if self.route == Route::Open && self.spool.is_empty() && self.flight.is_none() {
+        if self.route == Route::Open && self.spool.is_empty() {
+            // Never into the spool: what is in flight came before, and would stand behind it there.
             while !self.is_full()
                 && let Some(delivery) = self.waiting.pop_front()
             {
@@ -372,7 +386,7 @@ impl<S: Sink> Keeper<S> {
             // What was asked for came, and said nothing: it is asked again.
             Route::Asked => self.route = Route::Away { ask_at: now },
             Route::Open if self.is_sync_due() => {
-                (self.flush, self.is_dirty) = (Flush::No, false);
+                (self.flush, self.is_dirty, self.is_syncing) = (Flush::No, false, true);
                 self.desk.give(Order::Sync);
             }
             Route::Open if self.is_commit_due() => self.commit(),
@@ -417,7 +431,7 @@ impl<S: Sink> Keeper<S> {
                     messages += usize::from(self.put_into_batch(&mut delivery));
                 }
                 Some(Read::Unreadable { path, bytes }) => {
-                    let text = format!("{} bytes of {} cannot be read any more, and are lost", bytes, path.display());
+                    let text = format!("{bytes} bytes of {} cannot be read any more, and are lost", path.display());
                     self.cx.alert(Severity::Error, text);
                 }
                 None => break,
@@ -437,6 +451,7 @@ impl<S: Sink> Keeper<S> {
     }
 
     fn hear(&mut self, answer: Answer) {
+        self.is_syncing = false;
         match answer {
             Answer::Resumed(Ok(marks)) => {
                 self.committed = marks;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants: what was appended is read in the same order, also by a later process; what a crash cut short at the end was
-//! never acknowledged, and is cut off; a segment is removed when the backend has all of it for good. How far it was read
+//! never acknowledged, and is cut off; a segment is removed when the backend has all of it for good, or renamed if a part
+//! of it could not be read. How far it was read
 //! nobody writes down: the backend passes over what it has.
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::job::Delivery;
@@ -29,6 +31,9 @@ const SEGMENT: u64 = 64 << 20;
 const HEAD: usize = 8;
 
 const ENDING: &str = "spool";
+
+/// The ending of a segment that could not be read to its end.
+const DAMAGED: &str = "unreadable";
 
 /// Why a message is not taken.
 #[derive(Debug, Error)]
@@ -46,7 +51,7 @@ pub(super) enum SpoolError {
 pub(super) enum Read {
     /// A message.
     Message(Box<Delivery>),
-    /// The rest of a segment, which a disk or somebody changed.
+    /// A message of another version, or the rest of a segment, which a disk or somebody changed; the file is kept there.
     Unreadable { path: PathBuf, bytes: u64 },
 }
 
@@ -74,6 +79,8 @@ struct Segment {
     len: u64,
     /// A failed write left something behind `len`.
     is_torn: bool,
+    /// Something in it could not be read: the file is kept for whoever can.
+    is_damaged: bool,
 }
 
 impl Spool {
@@ -163,7 +170,7 @@ impl Spool {
         let path = self.path(self.next_number);
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         File::open(&self.dir)?.sync_all()?;
-        self.segments.push_back(Segment { path, file, len: 0, is_torn: false });
+        self.segments.push_back(Segment { path, file, len: 0, is_torn: false, is_damaged: false });
         self.next_number += 1;
         Ok(())
     }
@@ -171,24 +178,28 @@ impl Spool {
     /// The next message; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Read>> {
         loop {
-            let Some(segment) = self.segments.get(self.at.0) else { return Ok(None) };
+            let count = self.segments.len();
+            let Some(segment) = self.segments.get_mut(self.at.0) else { return Ok(None) };
             if self.at.1 >= segment.len {
-                if self.at.0 + 1 == self.segments.len() {
+                if self.at.0 + 1 == count {
                     return Ok(None);
                 }
                 self.at = (self.at.0 + 1, 0);
                 continue;
             }
-            let body = segment.body(self.at.1)?;
-            let read = body.and_then(|(body, next)| Some((Delivery::read_again(&body, &mut self.decoder).ok()?, next)));
+            let body = match segment.body(self.at.1) {
+                Err(error) if Errno::from_io_error(&error) != Some(Errno::IO) => return Err(error),
+                body => body.ok().flatten(),
+            };
+            // What is not what was written takes all behind it along: nobody knows where the next begins.
+            let next = body.as_ref().map_or(segment.len, |(_, next)| *next);
+            let bytes = next - std::mem::replace(&mut self.at.1, next);
+            let read = body.and_then(|(body, _)| Delivery::read_again(&body, &mut self.decoder).ok());
             return Ok(Some(match read {
-                Some((delivery, next)) => {
-                    self.at.1 = next;
-                    Read::Message(Box::new(delivery))
-                }
+                Some(delivery) => Read::Message(Box::new(delivery)),
                 None => {
-                    let bytes = segment.len - std::mem::replace(&mut self.at.1, segment.len);
-                    Read::Unreadable { path: segment.path.clone(), bytes }
+                    segment.is_damaged = true;
+                    Read::Unreadable { path: segment.path.with_extension(DAMAGED), bytes }
                 }
             }));
         }
@@ -224,7 +235,14 @@ impl Spool {
             if !is_done {
                 break;
             }
-            fs::remove_file(&first.path)?;
+            let gone = match first.is_damaged {
+                true => fs::rename(&first.path, first.path.with_extension(DAMAGED)),
+                false => fs::remove_file(&first.path),
+            };
+            match gone {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             self.segments.pop_front();
             let before = |(n, offset): (usize, u64)| if n == 0 { (0, 0) } else { (n - 1, offset) };
             (self.at, self.done) = (before(self.at), before(self.done));
@@ -241,7 +259,7 @@ impl Segment {
     fn open(path: PathBuf) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(&path)?;
         let len = file.metadata()?.len();
-        Ok(Self { path, file, len, is_torn: false })
+        Ok(Self { path, file, len, is_torn: false, is_damaged: false })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

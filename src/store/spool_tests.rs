@@ -104,6 +104,26 @@ fn what_somebody_changed_is_told_and_costs_its_segment_only() {
 }
 
 #[test]
+fn a_message_that_nobody_understands_costs_itself_only_and_its_file_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    spool.append(&message(0, 10)).unwrap();
+    // Of another version, but whole.
+    let body = b"not what this version writes";
+    let head = [u32::try_from(body.len()).unwrap().to_le_bytes(), crc32fast::hash(body).to_le_bytes()].concat();
+    spool.segments[0].append(&[&head[..], body].concat()).unwrap();
+    spool.append(&message(2, 10)).unwrap();
+
+    let reads: Vec<_> = std::iter::from_fn(|| spool.next().unwrap()).collect();
+
+    assert!(matches!(&reads[..], [Read::Message(_), Read::Unreadable { .. }, Read::Message(_)]), "{reads:?}");
+    spool.done().unwrap();
+    assert!(spool.is_empty());
+    let Read::Unreadable { path, .. } = &reads[1] else { unreachable!() };
+    assert!(path.exists() && opened(&dir, u64::MAX).is_empty());
+}
+
+#[test]
 fn it_takes_no_more_than_it_may() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = opened(&dir, 2500);

@@ -19,6 +19,9 @@ use thiserror::Error;
 use super::RedisTarget;
 use crate::jobs::store::rows;
 
+/// Before the names of stores: the keys of their marks.
+pub(super) const MARKS: &str = "enrgdaq:marks:";
+
 /// The longest key; a server takes more, but nobody means it.
 const MAX_KEY: usize = 1024;
 
@@ -30,6 +33,8 @@ const DAY_S: u64 = 24 * 60 * 60;
 /// Why a message has no form here.
 #[derive(Debug, Error)]
 pub(super) enum FormError {
+    #[error("keys that begin with `{MARKS}` are the stores' own")]
+    Reserved,
     #[error("messages of type {0} have nothing to store")]
     Type(String),
     #[error(transparent)]
@@ -54,6 +59,7 @@ impl FormError {
             Self::Type(_) => "type",
             Self::Payload(_) | Self::Body(_) => "payload",
             Self::Column { .. } => "column",
+            Self::Reserved => "a key of the stores",
             Self::Times => "timestamp",
             Self::Length { .. } => "length",
             Self::Key(_) => "a long key",
@@ -196,6 +202,9 @@ impl Keys {
             Some(tag) => format!("{}.{tag}", target.key),
             None => target.key.clone(),
         };
+        if plain.starts_with(MARKS) {
+            return Err(FormError::Reserved);
+        }
         if plain.len() > MAX_KEY {
             return Err(FormError::Key(plain.len()));
         }

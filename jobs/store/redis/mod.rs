@@ -129,7 +129,7 @@ impl Sink for Redis {
         };
         let info = address.into_connection_info().map(|info| info.set_redis_settings(settings));
         let client = info.and_then(Client::open).map_err(|error| JobError::Config(error.to_string()))?;
-        Ok(Self { client, shown, marks_key: format!("enrgdaq:marks:{}", home.unique_id), open: None })
+        Ok(Self { client, shown, marks_key: format!("{}{}", batch::MARKS, home.unique_id), open: None })
     }
 
     fn put(batch: &mut RedisBatch, target: &RedisTarget, message: &mut Delivery) -> Result<(), Refused> {
@@ -208,6 +208,10 @@ fn commit(open: &mut Open, batch: &RedisBatch, marks: &Marks, marks_key: &str) -
         if let Some(error) = error_of(answer) {
             lose(write, &error, &mut lost, &mut report);
         }
+    }
+    // Behind the writes stand the marks: without them the batch would come again.
+    if let Some(error) = answers.iter().skip(writes.len()).find_map(error_of) {
+        return Err(Trouble::saying(format!("cannot write the marks {marks_key}: {error}")));
     }
     open.committed = marks.clone();
     open.turn += 1;

@@ -42,7 +42,7 @@ pub(crate) type SqliteStore = Store<Sql<sqlite::Sqlite>>;
 
 /// What must be done by then, or the connection is given up.
 const RESUME_WITHIN: Duration = Duration::from_secs(5);
-const COMMIT_WITHIN: Duration = Duration::from_secs(60);
+const COMMIT_WITHIN: Duration = Duration::from_secs(600);
 
 /// Epochs whose marks are read: as many as [`Marks`] remembers.
 const MOST_MARKS: usize = 1024;

@@ -180,14 +180,17 @@ fn about(number: u16, state: &str) -> About {
     /// A table or a column is there already: somebody else made it.
     const TAKEN: [u16; 2] = [1050, 1060];
     /// What stands in no class of its own: bad values (1264, 1265, 1366, 1364, 1406, 1526), tables and names that cannot
-    /// be (1064, 1059, 1103, 1113, 1117, 1118, 1166, 1347), views that take nothing (1288, 1471).
-    const ROWS: [u16; 16] =
-        [1264, 1265, 1366, 1364, 1406, 1526, 1064, 1059, 1103, 1113, 1117, 1118, 1166, 1347, 1288, 1471];
+    /// be (1064, 1059, 1103, 1113, 1117, 1118, 1166, 1347), views that take nothing (1288, 1471, 1393 to 1395, 1423),
+    /// checks (3819, 4025), generated columns (1906, 3105), texts in another character set (1267, 1300).
+    const ROWS: [u16; 26] = [
+        1264, 1265, 1366, 1364, 1406, 1526, 1064, 1059, 1103, 1113, 1117, 1118, 1166, 1347, 1288, 1471, 1393, 1394,
+        1395, 1423, 3819, 4025, 1906, 3105, 1267, 1300,
+    ];
     match state.get(..2).unwrap_or_default() {
         _ if UNKNOWN.contains(&number) => About::Table,
         _ if TAKEN.contains(&number) => About::Database,
         // Data exceptions, constraints, wrong counts, and what a trigger says.
-        "21" | "22" | "23" | "45" => About::Rows,
+        "21" | "22" | "23" | "44" | "45" => About::Rows,
         _ if ROWS.contains(&number) => About::Rows,
         _ => About::Database,
     }

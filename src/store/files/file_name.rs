@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use super::FileWish;
+use super::journal::JOURNALS;
 use crate::job::Delivery;
 
 /// The longest part of a path that file systems take, in bytes.
@@ -31,6 +32,9 @@ pub enum NameError {
     /// A part of it is too long.
     #[error("a directory's name has at most {MAX_PART} bytes and a file's {MAX_NAME}, this one would have {0}")]
     TooLong(usize),
+    /// It is the store's own.
+    #[error("`.enrgdaq` is the store's own folder; name another")]
+    Reserved,
     /// It has control characters.
     #[error("a file path must not contain control characters")]
     ControlCharacter,
@@ -43,6 +47,7 @@ impl NameError {
             Self::Leads => "a name that leads out",
             Self::Empty => "an empty name",
             Self::TooLong(_) => "a long name",
+            Self::Reserved => "the store's own folder",
             Self::ControlCharacter => "a control character",
         }
     }
@@ -69,6 +74,9 @@ pub(super) fn file_name(file_path: &str, date: Option<Date>, tag: Option<&str>) 
     let path = Path::new(file_path);
     if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(NameError::Leads);
+    }
+    if path.components().any(|part| part.as_os_str() == JOURNALS) {
+        return Err(NameError::Reserved);
     }
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(NameError::Empty)?;
     if file_path.ends_with('/') || name.is_empty() {
@@ -144,6 +152,9 @@ mod tests {
     fn nothing_leads_out_of_the_folder() {
         for path in ["../x", "/etc/x", "a/../../x", "a/.."] {
             assert_eq!(file_name(path, None, None), Err(NameError::Leads), "{path}");
+        }
+        for path in [".enrgdaq/x.journal", "./.enrgdaq/x", "a/.enrgdaq/x"] {
+            assert_eq!(file_name(path, None, None), Err(NameError::Reserved), "{path}");
         }
         for path in ["", ".", "a/"] {
             assert_eq!(file_name(path, None, None), Err(NameError::Empty), "{path}");

@@ -50,10 +50,27 @@ impl Folder {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let file = match self.open_inside(path, flags, 0) {
             Ok(file) => File::from(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_about_name(&error) => {
+                tracing::warn!("{} is not as it was left, and is left alone: {error}", self.shown(path).display());
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         Ok((Identity::of(&file)? == identity).then_some(file))
+    }
+
+    /// Whether somebody has removed the folder.
+    pub(super) fn is_gone(&self) -> bool {
+        fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Whether somebody, this process included, appends to the file of this name.
+    pub(super) fn is_taken(&self, path: &Path) -> io::Result<bool> {
+        match self.open_inside(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, 0) {
+            Ok(file) => Ok(!lock(&File::from(file))?),
+            // Whoever replaces it sees what is wrong with it.
+            Err(_) => Ok(false),
+        }
     }
 
     /// The same folder once more.
@@ -121,6 +138,13 @@ impl Identity {
         let stat = fstat(file)?;
         Ok(Self(stat.st_dev, stat.st_ino))
     }
+}
+
+/// Whether an error is about the file, and not about the system.
+fn is_about_name(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let is_link = Errno::from_io_error(error) == Some(Errno::LOOP);
+    is_link || matches!(error.kind(), NotFound | PermissionDenied | NotADirectory | IsADirectory | ReadOnlyFilesystem)
 }
 
 /// Makes a file ours until it is closed: two writers would destroy each other's rows. `false` if it is another's.

@@ -25,7 +25,10 @@ use crate::message::MessageId;
 use crate::os::{boot_id, short_hash};
 use crate::store::marks::Marks;
 
-/// A journal that has grown to this is begun anew.
+/// The folder of the journals, below that of the files.
+pub(super) const JOURNALS: &str = ".enrgdaq";
+
+/// A journal that has grown to this, and to twice what it began with, is begun anew.
 const RENEW_AT: u64 = 4 << 20;
 
 /// How much of a file is in memory at a time.
@@ -61,6 +64,8 @@ struct Written {
 pub(super) struct FoundState {
     /// How long each file is to be.
     pub(super) files: BTreeMap<PathBuf, (Identity, u64)>,
+    /// Of these, those that may not be on the disk.
+    pub(super) unsynced: BTreeSet<PathBuf>,
     pub(super) marks: Marks,
 }
 
@@ -71,6 +76,7 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     len: u64,
+    renew_at: u64,
     /// As it stands in the file.
     marks: Marks,
 }
@@ -78,7 +84,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the journal of a store; what it says is to be carried out before it is begun anew ([`renew`](Self::renew)).
     pub(super) fn open(folder: &Folder, unique_id: &str) -> io::Result<(Self, FoundState)> {
-        let path = PathBuf::from(".enrgdaq").join(format!("{}.journal", short_hash(unique_id)));
+        let path = Path::new(JOURNALS).join(format!("{}.journal", short_hash(unique_id)));
         let folder = folder.try_clone()?;
         let (mut file, _) = folder.file(&path)?;
         if !lock(&file)? {
@@ -87,7 +93,7 @@ impl Journal {
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         let state = replay(&folder, entries(&text), &boot_id())?;
-        Ok((Self { folder, path, file, len: 0, marks: state.marks.clone() }, state))
+        Ok((Self { folder, path, file, len: 0, renew_at: RENEW_AT, marks: state.marks.clone() }, state))
     }
 
     /// A file is about to be written for the first time.
@@ -115,7 +121,7 @@ impl Journal {
 
     /// All files that were named are on the disk; now the journal is too.
     pub(super) fn sync(&mut self, lengths: Vec<(PathBuf, Identity, u64)>) -> io::Result<()> {
-        if self.len >= RENEW_AT {
+        if self.len >= self.renew_at {
             return self.renew(lengths);
         }
         self.append(&Entry { synced: true, ..Entry::default() })?;
@@ -143,6 +149,7 @@ impl Journal {
         let (file, _) = self.folder.file(&self.path)?;
         lock(&file)?;
         (self.file, self.len) = (file, text.len() as u64);
+        self.renew_at = RENEW_AT.max(2 * self.len);
         Ok(())
     }
 }
@@ -183,6 +190,9 @@ fn replay(folder: &Folder, entries: Vec<Entry>, boot: &str) -> io::Result<FoundS
                 continue;
             }
             broken.remove(&path);
+            if n >= synced {
+                state.unsynced.insert(path.clone());
+            }
             state.files.insert(path, (written.id, written.len));
         }
         for (epoch, seq) in entry.marks {

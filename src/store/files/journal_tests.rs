@@ -64,6 +64,21 @@ fn what_was_committed_counts_and_what_was_only_written_does_not() {
 }
 
 #[test]
+fn what_may_not_be_on_the_disk_is_known() {
+    let mut bench = Bench::new();
+    bench.commit(1, "one");
+    let unsynced = |bench: &Bench| {
+        let text = fs::read(bench.dir.path().join(&bench.journal.path)).unwrap();
+        replay(&bench.folder, entries(&text), &boot_id()).unwrap().unsynced.len()
+    };
+    assert_eq!(unsynced(&bench), 1);
+
+    bench.sync();
+
+    assert_eq!(unsynced(&bench), 0);
+}
+
+#[test]
 fn after_a_power_failure_what_was_not_synced_counts_as_far_as_the_file_holds_it() {
     let mut bench = Bench::new();
     bench.commit(1, "one");

@@ -1,7 +1,7 @@
 //! The base of stores that write files which grow at their end, or are replaced as a whole.
 //!
 //! A format implements [`FileFormat`]; [`Files`] is its [`Sink`]. A store has one journal, in `.enrgdaq/` below its folder:
-//! each commit appends an entry with the length that each file then has, and the marks ([`journal`]). After a crash the
+//! each commit appends an entry with the length that each file then has, and the marks (`journal`). After a crash the
 //! files are cut to what the last entry says, and what was cut off comes again.
 //!
 //! Invariants: nothing outside the folder is touched, whatever names lead there; a file is open once, and locked against
@@ -151,10 +151,11 @@ impl<F: FileFormat> Sink for Files<F> {
         let fail = |error| Trouble::new(format!("cannot use the folder {}", self.dir.display()), error);
         let folder = Folder::open(&self.dir).map_err(fail)?;
         let (mut journal, found) = Journal::open(&folder, &self.unique_id).map_err(fail)?;
-        let shelf = Shelf::new(folder, found.files, self.rotation).map_err(fail)?;
+        let marks = found.marks.clone();
+        let shelf = Shelf::new(folder, found, self.rotation).map_err(fail)?;
         journal.renew(shelf.lengths()).map_err(fail)?;
         self.open = Some(Open { shelf, journal });
-        Ok(found.marks)
+        Ok(marks)
     }
 
     fn commit(&mut self, batch: FileBatch, marks: &Marks) -> Result<Report, Trouble> {

@@ -3,7 +3,7 @@
 //! Invariants: a file is open once, whatever names lead to it, and locked; whatever is closed is on the disk; bytes are
 //! given up only together with a word about it (`Report::lost`), and only if waiting is of no use.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use super::batch::{Form, Piece};
 use super::file_name::numbered;
 use super::folder::{Folder, Identity, lock};
 use super::found::{Found, begins, look};
-use super::journal::Journal;
+use super::journal::{FoundState, Journal};
 use super::sheet::{Change, Sheet, packed};
 use crate::store::sink::{Lost, Report, Trouble};
 
@@ -83,13 +83,9 @@ pub(super) struct Shelf {
 
 impl Shelf {
     /// Cuts files to what the journal says.
-    pub(super) fn new(
-        folder: Folder,
-        files: BTreeMap<PathBuf, (Identity, u64)>,
-        rotation: Rotation,
-    ) -> io::Result<Self> {
+    pub(super) fn new(folder: Folder, found: FoundState, rotation: Rotation) -> io::Result<Self> {
         let mut whole = HashMap::new();
-        for (path, (id, len)) in files {
+        for (path, (id, len)) in found.files {
             let Some(file) = folder.existing(&path, id)? else { continue };
             let shown = folder.shown(&path);
             let now = file.metadata()?.len();
@@ -100,6 +96,10 @@ impl Shelf {
             if now > len {
                 file.set_len(len)?;
                 tracing::warn!("cut {} bytes off the end of {}: their messages come again", now - len, shown.display());
+            }
+            // Soon the journal says that it is on the disk.
+            if found.unsynced.contains(&path) {
+                file.sync_data()?;
             }
             whole.insert(id, (path, len));
         }
@@ -130,7 +130,7 @@ impl Shelf {
                 key: format!("{} none", shown.display()),
                 why: format!("{}: it and all files beside it hold other columns, or are another's", shown.display()),
             }),
-            Err(error) if is_passing(&error) => {
+            Err(error) if is_passing(&error) || self.folder.is_gone() => {
                 return Err(Trouble::new(format!("cannot write {}", shown.display()), error));
             }
             Err(error) => report.lost.push(Lost {
@@ -145,6 +145,9 @@ impl Shelf {
     fn replace(&self, piece: &Piece) -> io::Result<Option<u64>> {
         let whole = [&piece.form.header[..], &piece.bytes].concat();
         let contents = packed(&whole, piece.form.is_compressed)?;
+        if self.folder.is_taken(&piece.path)? {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "rows are appended to this file"));
+        }
         self.folder.replace(&piece.path, &contents)?;
         Ok(Some(contents.len() as u64))
     }
@@ -275,20 +278,20 @@ impl Shelf {
     }
 }
 
-/// Whether waiting may help: the system is short of something.
+/// Whether waiting may help: all errors but those that are about this one name.
 fn is_passing(error: &io::Error) -> bool {
-    let passing = [
-        Errno::NOSPC,
-        Errno::DQUOT,
-        Errno::IO,
-        Errno::AGAIN,
-        Errno::INTR,
-        Errno::NOMEM,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::ROFS,
-        Errno::STALE,
-        Errno::TIMEDOUT,
+    let lasting = [
+        Errno::NOENT,
+        Errno::EXIST,
+        Errno::LOOP,
+        Errno::XDEV,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::NOTDIR,
+        Errno::ISDIR,
+        Errno::NAMETOOLONG,
+        Errno::INVAL,
+        Errno::FBIG,
     ];
-    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+    Errno::from_io_error(error).is_some_and(|errno| !lasting.contains(&errno))
 }

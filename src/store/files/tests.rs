@@ -217,6 +217,54 @@ fn trouble_that_lasts_costs_its_own_messages_only() {
 }
 
 #[test]
+fn a_folder_that_somebody_removed_is_made_again_and_costs_nothing() {
+    let mut bench = Bench::new();
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    fs::remove_dir_all(bench.dir.path()).unwrap();
+    bench.put("b.csv", "x\n", "2\n");
+    assert!(bench.try_commit().is_err(), "it is tried again");
+
+    bench.crash();
+    bench.put("b.csv", "x\n", "2\n");
+    bench.commit();
+
+    assert_eq!(bench.text("b.csv"), "x\n2\n");
+}
+
+#[test]
+fn old_files_that_are_none_any_more_keep_nobody_from_starting() {
+    let mut bench = Bench::new();
+    for path in ["linked.csv", "deep/file.csv", "good.csv"] {
+        bench.put(path, "x\n", "1\n");
+    }
+    bench.commit();
+    fs::rename(bench.path("linked.csv"), bench.path("moved.csv")).unwrap();
+    symlink("/etc/passwd", bench.path("linked.csv")).unwrap();
+    fs::remove_dir_all(bench.path("deep")).unwrap();
+    fs::write(bench.path("deep"), "a file").unwrap();
+
+    bench.crash();
+
+    bench.put("good.csv", "x\n", "2\n");
+    bench.commit();
+    assert_eq!(bench.text("good.csv"), "x\n1\n2\n");
+}
+
+#[test]
+fn a_file_that_rows_are_appended_to_is_not_overwritten() {
+    let mut bench = Bench::new();
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    bench.put_to(&LinesTarget { overwrite: true, ..target("a.csv", "x\n") }, "2\n");
+
+    let report = bench.try_commit().unwrap();
+
+    assert_eq!(report.lost.len(), 1);
+    assert_eq!(bench.text("a.csv"), "x\n1\n");
+}
+
+#[test]
 fn more_names_than_may_be_open_lose_nothing() {
     let mut bench = Bench::new();
     for line in ["1\n", "2\n"] {
