@@ -146,9 +146,15 @@ fn source(client: u64, plan: &Plan) -> Table {
         insert("plant", word(&plant));
     }
     let mut target = Table::new();
-    if has(&plan.store.target_schema, "file_path") {
-        target.insert("file_path".into(), format!("{}.dat", source_name(client)).into());
-    }
+    let name = source_name(client);
+    let keys: [(&str, Value); 4] = [
+        ("file_path", format!("{name}.dat").into()),
+        ("table_name", name.clone().into()),
+        ("key", name.into()),
+        ("overwrite", false.into()),
+    ];
+    let known = keys.into_iter().filter(|(key, _)| has(&plan.store.target_schema, key));
+    target.extend(known.map(|(key, value)| (key.to_owned(), value)));
     let mut stores = Table::new();
     stores.insert(plan.store.backend.into(), target.into());
     insert("store_config", stores.into());
