@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Node, Picture, Site};
+use crate::harness::{Node, Picture, Site, private_memory_mb};
 
 /// The repo's `configs/`.
 fn site_of_the_repo() -> Site {
@@ -90,6 +90,8 @@ fn an_idle_deployment_is_small() {
     assert!((0.5..30.0).contains(&supervisor), "{supervisor} MB");
     for job in ["csv", "host", "test"] {
         let rss = picture.job(job)["stats"]["resource_stats"]["rss_mb"].as_f64().unwrap();
-        assert!((0.5..15.0).contains(&rss), "{job}: {rss} MB");
+        assert!((0.5..30.0).contains(&rss), "{job}: {rss} MB");
+        let private = private_memory_mb(picture.running(job));
+        assert!(private < 6, "{job}: {private} MB of its own");
     }
 }

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 pub(crate) use disk::{FrozenDisk, SmallDisk};
 pub(crate) use picture::{Edge, Picture};
-pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, send, variable};
+pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, private_memory_mb, send, variable};
 
 /// Nothing that is waited for takes so long, on any machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

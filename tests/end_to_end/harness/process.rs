@@ -53,8 +53,17 @@ fn look(pid: u32) -> Option<Process> {
 
 /// The most memory that a process ever had, in 10⁶ bytes.
 pub(crate) fn memory_peak_mb(pid: u32) -> u64 {
+    memory_mb(pid, "VmHWM:")
+}
+
+/// What a process has of its own: without the program's text, which all processes share. In 10⁶ bytes.
+pub(crate) fn private_memory_mb(pid: u32) -> u64 {
+    memory_mb(pid, "RssAnon:")
+}
+
+fn memory_mb(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("it has memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number") * 1024 / 1_000_000
 }
 
