@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::{Node, Picture, Site, private_memory_mb};
+
+/// The repository's configurations have one id, and its shared memory one name on this machine: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The repo's `configs/`.
 fn site_of_the_repo() -> Site {
@@ -47,6 +51,7 @@ fn assert_even_beat(rows: &[Vec<String>]) {
 
 #[test]
 fn the_configs_of_the_repo_take_right_data_and_end_with_every_row_in_its_file() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let site = site_of_the_repo();
     let host = "out/host_my_lab.csv";
     let mut node = site.start();
@@ -79,6 +84,7 @@ fn the_configs_of_the_repo_take_right_data_and_end_with_every_row_in_its_file() 
 
 #[test]
 fn an_idle_deployment_is_small() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let site = site_of_the_repo();
     let mut node = site.start();
 
