@@ -12,6 +12,7 @@
 //! and the restart policy are pure tables; events of an earlier start of a job are dropped; a job never has two processes.
 
 mod answers;
+mod beat;
 mod changes;
 mod child;
 mod dispatcher;
