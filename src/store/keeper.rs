@@ -12,12 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Answer, Desk, Order};
 use super::marks::Marks;
-use super::outage::Outage;
-use super::refusals::Refusals;
 use super::settings::{Durability, Keeping};
 use super::sink::{Refused, Report, Sink, Trouble};
 use super::spool::{Read, Spool, SpoolError};
-use crate::error_chain;
+use super::teller::Teller;
 use crate::job::{Context, Delivery, JobError};
 use crate::message::Severity;
 
@@ -100,20 +98,7 @@ pub(super) struct Keeper<S: Sink> {
     is_ending: bool,
     /// The backend works on a sync.
     is_syncing: bool,
-    outage: Outage,
-    spool_outage: Outage,
-    refusals: Refusals,
-    progress: Progress,
-}
-
-/// What it did so far.
-#[derive(Debug, Default)]
-struct Progress {
-    rows: u64,
-    bytes_written: u64,
-    bytes_synced: u64,
-    files: u64,
-    repeated: u64,
+    teller: Teller,
 }
 
 impl<S: Sink> Keeper<S> {
@@ -121,7 +106,6 @@ impl<S: Sink> Keeper<S> {
         let now = Instant::now();
         let flush_every = Duration::from_secs_f64(keeping.flush_interval_seconds);
         Self {
-            cx,
             durability: keeping.durability,
             flush_every,
             desk,
@@ -143,10 +127,8 @@ impl<S: Sink> Keeper<S> {
             is_quiet: false,
             is_ending: false,
             is_syncing: false,
-            outage: Outage::default(),
-            spool_outage: Outage::default(),
-            refusals: Refusals::default(),
-            progress: Progress::default(),
+            teller: Teller::new(cx.clone()),
+            cx,
         }
     }
 
@@ -239,7 +221,7 @@ impl<S: Sink> Keeper<S> {
             self.step()?;
             if self.is_done() {
                 self.tell_if_over(Instant::now());
-                self.show();
+                self.teller.show(&self.spool);
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -285,7 +267,7 @@ impl<S: Sink> Keeper<S> {
     fn put_into_batch(&mut self, delivery: &mut Delivery) -> bool {
         let id = delivery.id();
         if self.marks.has(id) {
-            self.progress.repeated += 1;
+            self.teller.progress.repeated += 1;
             return false;
         }
         self.marks.raise(id);
@@ -294,7 +276,7 @@ impl<S: Sink> Keeper<S> {
         match put {
             Ok(()) => true,
             Err(refused) => {
-                self.refusals.refuse(&self.cx, delivery, &refused);
+                self.teller.refuse(delivery, &refused);
                 false
             }
         }
@@ -305,7 +287,7 @@ impl<S: Sink> Keeper<S> {
         while let Some(delivery) = self.waiting.pop_front() {
             if let Err(error) = self.spool.append(&delivery) {
                 self.waiting.push_front(delivery);
-                self.tell_spool(&error);
+                self.teller.spool_trouble(&error);
                 break;
             }
             match self.durability {
@@ -322,16 +304,8 @@ impl<S: Sink> Keeper<S> {
         match self.spool.sync() {
             Ok(()) => self.sheltered.drain(..).for_each(Delivery::ack),
             Err(error) => {
-                self.tell_spool(&SpoolError::Io { path: self.spool.dir().to_owned(), source: error });
+                self.teller.spool_trouble(&SpoolError::Io { path: self.spool.dir().to_owned(), source: error });
             }
-        }
-    }
-
-    fn tell_spool(&mut self, error: &SpoolError) {
-        if self.spool_outage.failed(Instant::now()) {
-            let (name, why) = (self.cx.name(), error_chain(error));
-            self.cx.last_error(&why);
-            self.cx.alert(Severity::Error, format!("{name} waits, and keeps what it has; its sources wait too: {why}"));
         }
     }
 
@@ -359,7 +333,7 @@ impl<S: Sink> Keeper<S> {
         self.retry_waiting();
         self.sync_spool();
         self.tell_if_over(now);
-        self.show();
+        self.teller.show(&self.spool);
     }
 
     /// Whether the backend takes long, and so others wait for it.
@@ -369,7 +343,7 @@ impl<S: Sink> Keeper<S> {
         if now.duration_since(since) < patience {
             return;
         }
-        self.tell_trouble(&Trouble::saying("it takes long to answer"));
+        self.teller.trouble(&Trouble::saying("it takes long to answer"));
         if self.route == Route::Open {
             self.turn_to_spool(Route::Asked);
         }
@@ -431,8 +405,7 @@ impl<S: Sink> Keeper<S> {
                     messages += usize::from(self.put_into_batch(&mut delivery));
                 }
                 Some(Read::Unreadable { path, bytes }) => {
-                    let text = format!("{bytes} bytes of {} cannot be read any more, and are lost", path.display());
-                    self.cx.alert(Severity::Error, text);
+                    self.teller.unreadable(&path, bytes);
                 }
                 None => break,
             }
@@ -460,7 +433,7 @@ impl<S: Sink> Keeper<S> {
             Answer::Committed(Ok(report)) => self.committed(report),
             Answer::Synced(Ok(())) => self.synced(),
             Answer::Resumed(Err(trouble)) | Answer::Committed(Err(trouble)) | Answer::Synced(Err(trouble)) => {
-                self.tell_trouble(&trouble);
+                self.teller.trouble(&trouble);
                 let pause = if self.is_ending { RETRY_AT_END_AFTER } else { RETRY_AFTER };
                 self.turn_to_spool(Route::Away { ask_at: Instant::now() + pause });
                 self.flight = None;
@@ -469,10 +442,7 @@ impl<S: Sink> Keeper<S> {
     }
 
     fn committed(&mut self, report: Report) {
-        self.progress.rows += report.rows;
-        self.progress.bytes_written += report.bytes;
-        self.progress.files = report.files;
-        report.lost.into_iter().for_each(|lost| self.refusals.lose(&self.cx, lost));
+        self.teller.committed(report);
         let Some(Flight { deliveries, marks }) = self.flight.take() else { return };
         self.committed = marks;
         if self.route == Route::Asked {
@@ -488,7 +458,7 @@ impl<S: Sink> Keeper<S> {
     }
 
     fn synced(&mut self) {
-        self.progress.bytes_synced = self.progress.bytes_written;
+        self.teller.synced();
         self.unsynced.drain(..).for_each(Delivery::ack);
         self.unsynced_bytes = 0;
         if self.route == Route::Asked {
@@ -519,38 +489,10 @@ impl<S: Sink> Keeper<S> {
         self.shelter();
     }
 
-    fn tell_trouble(&mut self, trouble: &Trouble) {
-        let (name, why) = (self.cx.name(), error_chain(trouble));
-        self.cx.last_error(&why);
-        if self.outage.failed(Instant::now()) {
-            let text = format!("{name} cannot write, and keeps what comes until it can: {why}");
-            self.cx.alert(Severity::Error, text);
-        }
-    }
-
     fn tell_if_over(&mut self, now: Instant) {
-        if self.route != Route::Open || !self.waiting.is_empty() {
-            return;
+        if self.route == Route::Open && self.waiting.is_empty() {
+            self.teller.may_be_over(now, self.spool.is_empty(), self.is_ending);
         }
-        self.spool_outage.is_over(now, true);
-        if self.spool.is_empty() && self.outage.is_over(now, self.is_ending) {
-            self.cx.alert(Severity::Info, format!("{} writes again; nothing that waited was lost", self.cx.name()));
-        }
-    }
-
-    fn show(&self) {
-        let progress = &self.progress;
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let figures = [
-            ("rows", progress.rows),
-            ("bytes_written", progress.bytes_written),
-            ("bytes_synced", progress.bytes_synced),
-            ("files_open", progress.files),
-            ("spool_bytes", self.spool.bytes()),
-            ("repeats_passed_over", progress.repeated),
-        ]
-        .map(|(name, value)| (name, value as f64));
-        figures.into_iter().for_each(|(name, value)| self.cx.figure(name, value));
     }
 
     /// Tells what did not get into the backend before the end, and counts what of it is lost: what came over the bus.

@@ -33,6 +33,7 @@ mod refusals;
 mod settings;
 mod sink;
 mod spool;
+mod teller;
 
 pub use job::Store;
 pub use marks::Marks;
