@@ -154,7 +154,7 @@ impl Spool {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        if self.segments.back().is_none_or(|last| last.len >= SEGMENT) {
+        if self.segments.back().is_none_or(|last| last.len >= SEGMENT || last.is_damaged) {
             self.begin_segment()?;
         }
         let last = self.segments.back_mut().expect("one was begun");
@@ -286,7 +286,8 @@ impl Segment {
         let [a, b, c, d, e, f, g, h] = head;
         let (len, crc) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
         let end = start + u64::from(len);
-        if end > self.len {
+        // Zeros, as a power failure may leave them, would be a body without bytes and with the right checksum.
+        if len == 0 || end > self.len {
             return Ok(None);
         }
         let mut body = vec![0; len as usize];
@@ -294,10 +295,27 @@ impl Segment {
         Ok((crc32fast::hash(&body) == crc).then(|| (body.into(), end)))
     }
 
+    /// Whether behind a body that is not what was written, another one is.
+    fn is_followed(&self, at: u64) -> io::Result<bool> {
+        let mut head = [0; HEAD];
+        if at + HEAD as u64 > self.len {
+            return Ok(false);
+        }
+        self.file.read_exact_at(&mut head, at)?;
+        let [a, b, c, d, ..] = head;
+        let next = at + HEAD as u64 + u64::from(u32::from_le_bytes([a, b, c, d]));
+        Ok(next < self.len && self.body(next)?.is_some())
+    }
+
     fn cut_torn_end(&mut self) -> io::Result<()> {
         let mut whole = 0;
         while let Some((_, next)) = self.body(whole)? {
             whole = next;
+        }
+        if whole < self.len && self.is_followed(whole)? {
+            // Not torn: something was changed within, and behind it stands what was acknowledged.
+            self.is_damaged = true;
+            return Ok(());
         }
         if whole < self.len {
             tracing::warn!("cut {} bytes off the end of {}: what a crash left", self.len - whole, self.path.display());

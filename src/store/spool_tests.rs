@@ -85,6 +85,37 @@ fn a_torn_end_is_cut_off_and_what_is_before_it_stays() {
 }
 
 #[test]
+fn zeros_at_the_end_are_no_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    spool.append(&message(0, 10)).unwrap();
+    let path = spool.segments[0].path.clone();
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_len(spool.bytes() + 4096).unwrap();
+
+    assert_eq!(rest(&mut opened(&dir, u64::MAX)), [0]);
+}
+
+#[test]
+fn what_somebody_changed_within_the_last_segment_is_not_cut_off_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    (0..3).for_each(|seq| spool.append(&message(seq, 1000)).unwrap());
+    let third = spool.bytes() / 3;
+    spool.segments[0].file.write_all_at(b"changed", third + 500).unwrap();
+    drop(spool);
+
+    let mut spool = opened(&dir, u64::MAX);
+    spool.append(&message(9, 10)).unwrap();
+    let reads: Vec<_> = std::iter::from_fn(|| spool.next().unwrap()).collect();
+
+    let told = matches!(&reads[1], Read::Unreadable { bytes, .. } if *bytes == 2 * third);
+    assert!(told && reads.len() == 3, "{reads:?}");
+    spool.done().unwrap();
+    assert!(spool.is_empty() && files(&dir) == 1, "kept for whoever can read it");
+}
+
+#[test]
 fn what_somebody_changed_is_told_and_costs_its_segment_only() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = opened(&dir, u64::MAX);

@@ -89,8 +89,12 @@ impl Shelf {
             let Some(file) = folder.existing(&path, id)? else { continue };
             let shown = folder.shown(&path);
             let now = file.metadata()?.len();
-            if now < len || !lock(&file)? {
-                tracing::warn!("{} was changed by somebody: it has {now} bytes, and had {len}", shown.display());
+            if !lock(&file)? {
+                tracing::warn!("{} is written by another process now, and is left alone", shown.display());
+                continue;
+            }
+            if now < len {
+                tracing::warn!("{} was cut by somebody: it has {now} bytes, and had {len}", shown.display());
                 continue;
             }
             if now > len {
