@@ -28,6 +28,49 @@ pub(super) trait Decoder: Send {
     fn end(&mut self, rest: &[u8], is_clean: bool, sink: &mut Sink) -> Result<(), JobError>;
 }
 
+/// A format of which each line is a record.
+pub(super) trait ByLine: Send {
+    fn splitter(&mut self) -> &mut LineSplitter;
+
+    /// Takes a line, without its end.
+    fn line(&mut self, line: &[u8], sink: &mut Sink) -> Result<(), JobError>;
+
+    /// Hands on what was taken.
+    fn hand_on(&mut self, sink: &mut Sink) -> Result<(), JobError>;
+}
+
+impl<F: ByLine> Decoder for F {
+    fn take(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<usize, JobError> {
+        let mut at = 0;
+        loop {
+            match self.splitter().next(&bytes[at..]) {
+                Split::Line(line, len) => {
+                    self.line(line, sink)?;
+                    at += len;
+                }
+                Split::TooLong(len, is_new) => {
+                    at += len;
+                    if is_new {
+                        sink.refuse("long", || format!("a line of more than {MAX_LINE} bytes"));
+                    }
+                }
+                Split::Nothing => break,
+            }
+        }
+        self.hand_on(sink)?;
+        Ok(at)
+    }
+
+    fn end(&mut self, rest: &[u8], is_clean: bool, sink: &mut Sink) -> Result<(), JobError> {
+        match (rest.len(), is_clean) {
+            (0, _) => {}
+            (_, true) => self.line(without_return(rest), sink)?,
+            (len, false) => sink.lose_rest(len),
+        }
+        self.hand_on(sink)
+    }
+}
+
 /// Splits off whole lines, for formats of lines.
 #[derive(Debug, Default)]
 pub(super) struct LineSplitter {

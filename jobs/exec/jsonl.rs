@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::cells::{Cell, Rows};
 use super::config::CellType;
 use super::csv::word;
-use super::decoder::{Decoder, LineSplitter, MAX_LINE, Split, without_return};
+use super::decoder::{ByLine, LineSplitter};
 use super::sink::Sink;
 
 /// A program that invents more columns than this is not understood.
@@ -32,8 +32,14 @@ impl Jsonl {
     pub(super) fn new(types: &BTreeMap<String, CellType>) -> Self {
         Self { types: types.clone(), columns: Vec::new(), rows: None, splitter: LineSplitter::default() }
     }
+}
 
-    fn take_line(&mut self, line: &[u8], sink: &mut Sink) -> Result<(), JobError> {
+impl ByLine for Jsonl {
+    fn splitter(&mut self) -> &mut LineSplitter {
+        &mut self.splitter
+    }
+
+    fn line(&mut self, line: &[u8], sink: &mut Sink) -> Result<(), JobError> {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -80,38 +86,6 @@ impl Jsonl {
 
     fn hand_on(&mut self, sink: &mut Sink) -> Result<(), JobError> {
         self.rows.as_mut().map_or(Ok(()), |rows| rows.hand_on(sink))
-    }
-}
-
-impl Decoder for Jsonl {
-    fn take(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<usize, JobError> {
-        let mut at = 0;
-        loop {
-            match self.splitter.next(&bytes[at..]) {
-                Split::Line(line, len) => {
-                    self.take_line(line, sink)?;
-                    at += len;
-                }
-                Split::TooLong(len, is_new) => {
-                    at += len;
-                    if is_new {
-                        sink.refuse("long", || format!("a line of more than {MAX_LINE} bytes"));
-                    }
-                }
-                Split::Nothing => break,
-            }
-        }
-        self.hand_on(sink)?;
-        Ok(at)
-    }
-
-    fn end(&mut self, rest: &[u8], is_clean: bool, sink: &mut Sink) -> Result<(), JobError> {
-        match (rest.len(), is_clean) {
-            (0, _) => {}
-            (_, true) => self.take_line(without_return(rest), sink)?,
-            (len, false) => sink.lose_rest(len),
-        }
-        self.hand_on(sink)
     }
 }
 

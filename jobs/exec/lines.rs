@@ -8,7 +8,7 @@ use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use enrgdaq::job::JobError;
 
-use super::decoder::{Decoder, FULL_BYTES, FULL_ROWS, LineSplitter, MAX_LINE, Split, without_return};
+use super::decoder::{ByLine, FULL_BYTES, FULL_ROWS, LineSplitter};
 use super::sink::Sink;
 
 /// Lines of text.
@@ -28,13 +28,23 @@ impl Lines {
         let (splitter, text) = (LineSplitter::default(), Vec::new());
         Self { schema: Arc::new(Schema::new(fields)), splitter, text, offsets: vec![0] }
     }
+}
 
-    fn push(&mut self, line: &[u8]) {
+impl ByLine for Lines {
+    fn splitter(&mut self) -> &mut LineSplitter {
+        &mut self.splitter
+    }
+
+    fn line(&mut self, line: &[u8], sink: &mut Sink) -> Result<(), JobError> {
         match std::str::from_utf8(line) {
             Ok(_) => self.text.extend_from_slice(line),
             Err(_) => self.text.extend_from_slice(String::from_utf8_lossy(line).as_bytes()),
         }
         self.offsets.push(i32::try_from(self.text.len()).expect("it is handed on long before"));
+        match self.offsets.len() > FULL_ROWS || self.text.len() >= FULL_BYTES {
+            true => self.hand_on(sink),
+            false => Ok(()),
+        }
     }
 
     fn hand_on(&mut self, sink: &mut Sink) -> Result<(), JobError> {
@@ -50,41 +60,6 @@ impl Lines {
         let table =
             lines.and_then(|lines| RecordBatch::try_new(self.schema.clone(), vec![Arc::new(times), Arc::new(lines)]));
         sink.table(&table.map_err(|error| JobError::failed("lines do not make a table", error))?)
-    }
-}
-
-impl Decoder for Lines {
-    fn take(&mut self, bytes: &[u8], sink: &mut Sink) -> Result<usize, JobError> {
-        let mut at = 0;
-        loop {
-            match self.splitter.next(&bytes[at..]) {
-                Split::Line(line, len) => {
-                    self.push(line);
-                    at += len;
-                    if self.offsets.len() > FULL_ROWS || self.text.len() >= FULL_BYTES {
-                        self.hand_on(sink)?;
-                    }
-                }
-                Split::TooLong(len, is_new) => {
-                    at += len;
-                    if is_new {
-                        sink.refuse("long", || format!("a line of more than {MAX_LINE} bytes"));
-                    }
-                }
-                Split::Nothing => break,
-            }
-        }
-        self.hand_on(sink)?;
-        Ok(at)
-    }
-
-    fn end(&mut self, rest: &[u8], is_clean: bool, sink: &mut Sink) -> Result<(), JobError> {
-        match (rest.len(), is_clean) {
-            (0, _) => {}
-            (_, true) => self.push(without_return(rest)),
-            (len, false) => sink.lose_rest(len),
-        }
-        self.hand_on(sink)
     }
 }
 

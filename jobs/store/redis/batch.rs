@@ -285,24 +285,24 @@ fn numbers(array: &ArrayRef) -> Option<Vec<Option<f64>>> {
     use arrow_array::types::{
         Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     };
+    /// The values of a type, each by a conversion.
     macro_rules! as_f64 {
-        ($type:ty) => {{
-            #[expect(clippy::allow_attributes, reason = "which casts lose depends on the type")]
-            #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "time series hold f64 only")]
-            let values = array.as_primitive::<$type>().iter().map(|value| value.map(|value| value as f64)).collect();
-            values
-        }};
+        ($type:ty, $from:expr) => {
+            array.as_primitive::<$type>().iter().map(|value| value.map($from)).collect()
+        };
     }
+    #[expect(clippy::cast_precision_loss, reason = "time series hold f64 only")]
+    let (of_i64, of_u64) = (|value: i64| value as f64, |value: u64| value as f64);
     Some(match array.data_type() {
-        DataType::Int8 => as_f64!(Int8Type),
-        DataType::Int16 => as_f64!(Int16Type),
-        DataType::Int32 => as_f64!(Int32Type),
-        DataType::Int64 => as_f64!(Int64Type),
-        DataType::UInt8 => as_f64!(UInt8Type),
-        DataType::UInt16 => as_f64!(UInt16Type),
-        DataType::UInt32 => as_f64!(UInt32Type),
-        DataType::UInt64 => as_f64!(UInt64Type),
-        DataType::Float32 => as_f64!(Float32Type),
+        DataType::Int8 => as_f64!(Int8Type, f64::from),
+        DataType::Int16 => as_f64!(Int16Type, f64::from),
+        DataType::Int32 => as_f64!(Int32Type, f64::from),
+        DataType::Int64 => as_f64!(Int64Type, of_i64),
+        DataType::UInt8 => as_f64!(UInt8Type, f64::from),
+        DataType::UInt16 => as_f64!(UInt16Type, f64::from),
+        DataType::UInt32 => as_f64!(UInt32Type, f64::from),
+        DataType::UInt64 => as_f64!(UInt64Type, of_u64),
+        DataType::Float32 => as_f64!(Float32Type, f64::from),
         DataType::Float64 => array.as_primitive::<Float64Type>().iter().collect(),
         DataType::Boolean => array.as_boolean().iter().map(|value| value.map(|is| f64::from(u8::from(is)))).collect(),
         DataType::Null => vec![None; array.len()],
