@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Process, Signal, Site, is_suspended, send, variable, wait_for, wait_until};
+use crate::harness::{DEADLINE, Node, Process, Signal, Site, is_suspended, send, variable, wait_for, wait_until};
 
 /// A script, as a value in TOML.
 fn script(text: &str) -> String {
@@ -66,19 +66,35 @@ fn cgroups_of(pid: u32) -> String {
 
 const SOON: &str = "[supervise]\nstop_timeout_seconds = 1";
 
+/// With a job that runs a script, which writes the pid of something into `stray`.
+fn with_parent(site: Site, text: &str) -> Site {
+    site.difficult("parent", "good", &format!("{}\n{SOON}", script(text)))
+}
+
+/// Starts it; gives that pid.
+fn start_with_stray(site: &Site) -> (Node<'_>, u32) {
+    let mut node = site.start();
+    node.wait_ready(&["parent"]);
+    let stray = pid_in(site, "stray");
+    (node, stray)
+}
+
+/// It ends with its job.
+fn assert_ends(site: &Site, stray: u32) {
+    let stopped = site.cli(&["stop", "parent"]);
+    assert_eq!(stopped.out, "parent: stopped\n", "{stopped:?}");
+    assert!(!runs(stray));
+}
+
 #[test]
 fn a_grandchild_in_a_session_of_its_own_ends_with_its_job() {
     each_way(|site| {
         let text = "setsid sh -c 'echo $$ > stray; exec sleep 1000' & sleep 1000";
-        let site = site.difficult("parent", "good", &format!("{}\n{SOON}", script(text)));
-        let mut node = site.start();
-        node.wait_ready(&["parent"]);
-        let stray = pid_in(&site, "stray");
+        let site = with_parent(site, text);
+        let (mut node, stray) = start_with_stray(&site);
 
-        let stopped = site.cli(&["stop", "parent"]);
+        assert_ends(&site, stray);
 
-        assert_eq!(stopped.out, "parent: stopped\n", "{stopped:?}");
-        assert!(!runs(stray));
         node.interrupt();
         assert_eq!(node.wait_exit(), 0, "{}", node.log());
     });
@@ -89,15 +105,11 @@ fn a_deaf_orphan_in_a_session_of_its_own_is_killed_with_its_job() {
     each_way(|site| {
         // Twice forked: its parent is gone before the job is.
         let text = "(setsid sh -c 'trap \"\" TERM; echo $$ > stray; while :; do sleep 1000; done' &) ; exit 0";
-        let site = site.difficult("parent", "good", &format!("{}\n{SOON}", script(text)));
-        let mut node = site.start();
-        node.wait_ready(&["parent"]);
-        let stray = pid_in(&site, "stray");
+        let site = with_parent(site, text);
+        let (node, stray) = start_with_stray(&site);
 
-        let stopped = site.cli(&["stop", "parent"]);
+        assert_ends(&site, stray);
 
-        assert_eq!(stopped.out, "parent: stopped\n", "{stopped:?}");
-        assert!(!runs(stray));
         assert!(node.log().contains("[parent] sending SIGKILL"), "{}", node.log());
     });
 }
@@ -124,10 +136,8 @@ fn an_orphan_without_environment_is_killed_where_there_are_control_groups() {
 #[test]
 fn an_orphan_of_which_nobody_can_tell_whose_it_is_is_said_and_not_touched() {
     let site = Site::new().with_env("ENRGDAQ_CGROUP", "off");
-    let site = site.difficult("parent", "good", &format!("{}\n{SOON}", script(NAMELESS)));
-    let mut node = site.start();
-    node.wait_ready(&["parent"]);
-    let stray = pid_in(&site, "stray");
+    let site = with_parent(site, NAMELESS);
+    let (node, stray) = start_with_stray(&site);
 
     assert_eq!(site.cli(&["stop", "parent"]).out, "parent: stopped\n");
 
@@ -173,10 +183,8 @@ fn children_of(parent: u32) -> Vec<u32> {
 fn a_leader_that_ends_while_its_child_does_not_is_not_gone_before_that() {
     each_way(|site| {
         let text = "trap '' TERM; echo $$ > stray; while :; do sleep 1000; done";
-        let site = site.difficult("parent", "good", &format!("{}\n{SOON}", script(text)));
-        let mut node = site.start();
-        node.wait_ready(&["parent"]);
-        let stray = pid_in(&site, "stray");
+        let site = with_parent(site, text);
+        let (node, stray) = start_with_stray(&site);
         let end = std::thread::scope(|scope| {
             let stopped = scope.spawn(|| site.cli(&["stop", "parent"]));
             wait_until("it is stopped", DEADLINE, || {
