@@ -75,3 +75,49 @@ fn append_bytes(message: &Delivery, out: &mut Vec<u8>, with_lengths: bool) -> Re
     (0..).map_while(|n| message.payload(n)).try_for_each(append)?;
     Ok(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_ipc::reader::StreamReader;
+    use enrgdaq::store::conformance::{Subject, check};
+    use enrgdaq::store::files::FilesConfig;
+    use enrgdaq::store::{Home, Sink};
+
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Subject for Folder {
+        type Sink = Files<Raw>;
+
+        fn open(&self) -> Files<Raw> {
+            let config: FilesConfig = serde_json::from_value(serde_json::json!({ "out_dir": self.0.path() })).unwrap();
+            let home = Home { name: "raw".into(), unique_id: "raw".into(), state_dir: self.0.path().join("state") };
+            Files::open(config, &home).unwrap()
+        }
+
+        fn target(&self, place: &str) -> RawTarget {
+            RawTarget { file_path: place.into(), add_date: false, overwrite: false, lengths: true }
+        }
+
+        fn read(&self, place: &str) -> Vec<i64> {
+            let bytes = std::fs::read(self.0.path().join(place)).unwrap_or_default();
+            let (mut rest, mut numbers) = (bytes.as_slice(), Vec::new());
+            while let Some((len, more)) = rest.split_first_chunk() {
+                let (table, more) = more.split_at(u32::from_le_bytes(*len) as usize);
+                for rows in StreamReader::try_new(table, None).unwrap() {
+                    numbers.extend(rows.unwrap().column(0).as_primitive::<Int64Type>().values());
+                }
+                rest = more;
+            }
+            numbers
+        }
+    }
+
+    #[test]
+    fn it_conforms() {
+        (0..10).for_each(|seed| check(&Folder(tempfile::tempdir().unwrap()), seed));
+    }
+}

@@ -8,14 +8,15 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use super::FileWish;
+use super::folder::DRAFT;
 use super::journal::JOURNALS;
 use crate::job::Delivery;
 
 /// The longest part of a path that file systems take, in bytes.
 const MAX_PART: usize = 255;
 
-/// The longest name of a file, in bytes: it leaves room for `_1000` ([`numbered`]) and for the name of a draft.
-const MAX_NAME: usize = MAX_PART - 5;
+/// The longest name of a file, in bytes: it leaves room for `_1000000000` ([`numbered`]) and for the name of a draft.
+const MAX_NAME: usize = MAX_PART - 11;
 
 /// Endings that stand behind the ending of what they compress.
 const COMPRESSIONS: [&str; 5] = ["zst", "gz", "bz2", "xz", "lz4"];
@@ -33,7 +34,7 @@ pub enum NameError {
     #[error("a directory's name has at most {MAX_PART} bytes and a file's {MAX_NAME}, this one would have {0}")]
     TooLong(usize),
     /// It is the store's own.
-    #[error("`.enrgdaq` is the store's own folder; name another")]
+    #[error("the folder `.enrgdaq` and names like `.name.new` are the store's own; name another")]
     Reserved,
     /// It has control characters.
     #[error("a file path must not contain control characters")]
@@ -47,7 +48,7 @@ impl NameError {
             Self::Leads => "a name that leads out",
             Self::Empty => "an empty name",
             Self::TooLong(_) => "a long name",
-            Self::Reserved => "the store's own folder",
+            Self::Reserved => "a name of the store's own",
             Self::ControlCharacter => "a control character",
         }
     }
@@ -81,6 +82,9 @@ pub(super) fn file_name(file_path: &str, date: Option<Date>, tag: Option<&str>) 
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(NameError::Empty)?;
     if file_path.ends_with('/') || name.is_empty() {
         return Err(NameError::Empty);
+    }
+    if name.starts_with('.') && name.ends_with(DRAFT) {
+        return Err(NameError::Reserved);
     }
     let (stem, ending) = split_ending(name);
     let date = date.map(|date| format!("{date}_")).unwrap_or_default();
@@ -154,6 +158,9 @@ mod tests {
             assert_eq!(file_name(path, None, None), Err(NameError::Leads), "{path}");
         }
         for path in [".enrgdaq/x.journal", "./.enrgdaq/x", "a/.enrgdaq/x"] {
+            assert_eq!(file_name(path, None, None), Err(NameError::Reserved), "{path}");
+        }
+        for path in [".a.csv.new", "a/.b.new"] {
             assert_eq!(file_name(path, None, None), Err(NameError::Reserved), "{path}");
         }
         for path in ["", ".", "a/"] {

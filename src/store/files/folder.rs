@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, flock, fstat, mkdirat, openat, openat2, renameat,
@@ -12,6 +13,12 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+/// How the name of a file that is about to replace another ends; it begins with a dot.
+pub(super) const DRAFT: &str = ".new";
+
+/// How long a lock is waited for.
+const LOCK_WITHIN: Duration = Duration::from_millis(100);
 
 /// The folder that a store writes into.
 #[derive(Debug)]
@@ -64,6 +71,12 @@ impl Folder {
         fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
+    /// Whether its path leads elsewhere: somebody has moved it, or mounted something over it.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        let now = File::open(&self.path).and_then(|dir| Identity::of(&dir));
+        !Identity::of(&self.dir).is_ok_and(|was| now.is_ok_and(|now| now == was))
+    }
+
     /// Whether somebody, this process included, appends to the file of this name.
     pub(super) fn is_taken(&self, path: &Path) -> io::Result<bool> {
         match self.open_inside(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, 0) {
@@ -91,8 +104,10 @@ impl Folder {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let mut draft = std::ffi::OsString::from(".");
         draft.push(name);
-        draft.push(".new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        draft.push(DRAFT);
+        // What a crash left.
+        unlinkat(&dir, &draft, AtFlags::empty()).ok();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut file = File::from(openat(&dir, &draft, flags, Mode::from_raw_mode(0o666))?);
         let written = io::Write::write_all(&mut file, contents).and_then(|()| file.sync_data());
         let replaced = written.and_then(|()| Ok(renameat(&dir, &draft, &dir, name)?));
@@ -101,6 +116,12 @@ impl Folder {
             unlinkat(&dir, &draft, AtFlags::empty()).ok();
         }
         replaced
+    }
+
+    /// Has the names in a folder outlive a power failure; an empty path is the store's own.
+    pub(super) fn sync_names(&self, path: &Path) -> io::Result<()> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        File::from(self.directory(path)?).sync_all()
     }
 
     fn open_inside(&self, path: &Path, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
@@ -134,6 +155,11 @@ impl Folder {
 pub(super) struct Identity(u64, u64);
 
 impl Identity {
+    /// The same file after a start of the machine, which may have given its device another number.
+    pub(super) fn as_now(self, now: Self) -> Self {
+        if self.1 == now.1 { now } else { self }
+    }
+
     fn of(file: &impl AsFd) -> io::Result<Self> {
         let stat = fstat(file)?;
         Ok(Self(stat.st_dev, stat.st_ino))
@@ -148,11 +174,18 @@ fn is_about_name(error: &io::Error) -> bool {
 }
 
 /// Makes a file ours until it is closed: two writers would destroy each other's rows. `false` if it is another's.
+///
+/// A process that is about to become another program has all locks of its parent for a moment, also those that the parent
+/// gives up meanwhile: that is waited for.
 pub(super) fn lock(file: &File) -> io::Result<bool> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(errno.into()),
+    let until = Instant::now() + LOCK_WITHIN;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_WITHIN / 20),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 //!
 //! ```text
 //! 5f6a23c1 {"files":{"a.csv":{"id":[2049,77],"start":100,"len":250,"crc":123}},"marks":{"1f3a…":17}}
-//! 0b1c9d2e {"synced":true}
+//! 0b1c9d2e {"synced":true,"closed":["b.csv"]}
 //! ```
 //!
 //! Invariants: an entry is written after the bytes that it names; `synced` says that all before it, files and journal, is
-//! on the disk. After the death of a process all entries count. After a start of the machine, of what stands behind the
+//! on the disk; a file that is closed is not written any more, and is nobody's from then on. After the death of a process all entries count. After a start of the machine, of what stands behind the
 //! last `synced` a file counts as far as it holds what is said of it: a disk may have the one and not the other.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ pub(super) const JOURNALS: &str = ".enrgdaq";
 const RENEW_AT: u64 = 4 << 20;
 
 /// How much of a file is in memory at a time.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// A line of it.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ struct Entry {
     marks: Vec<(String, u64)>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     synced: bool,
+    /// Files that are written no more: whoever changes them, it is none of our business.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    closed: Vec<PathBuf>,
     /// Which start of the machine the entries are of; stands in the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     boot: Option<String>,
@@ -64,9 +67,11 @@ struct Written {
 pub(super) struct FoundState {
     /// How long each file is to be.
     pub(super) files: BTreeMap<PathBuf, (Identity, u64)>,
-    /// Of these, those that may not be on the disk.
-    pub(super) unsynced: BTreeSet<PathBuf>,
+    /// Of these, those that may not be on the disk, and from where on.
+    pub(super) unsynced: BTreeMap<PathBuf, u64>,
     pub(super) marks: Marks,
+    /// A sync has failed since they were written.
+    pub(super) has_failed: bool,
 }
 
 /// The open journal.
@@ -83,7 +88,10 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the journal of a store; what it says is to be carried out before it is begun anew ([`renew`](Self::renew)).
-    pub(super) fn open(folder: &Folder, unique_id: &str) -> io::Result<(Self, FoundState)> {
+    ///
+    /// If a sync has failed, what stands behind the last one counts as after a start of the machine: the system may have
+    /// forgotten it.
+    pub(super) fn open(folder: &Folder, unique_id: &str, has_failed: bool) -> io::Result<(Self, FoundState)> {
         let path = Path::new(JOURNALS).join(format!("{}.journal", short_hash(unique_id)));
         let folder = folder.try_clone()?;
         let (mut file, _) = folder.file(&path)?;
@@ -92,7 +100,8 @@ impl Journal {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
-        let state = replay(&folder, entries(&text), &boot_id())?;
+        let boot = (!has_failed).then(boot_id);
+        let state = FoundState { has_failed, ..replay(&folder, entries(&text), boot.as_deref())? };
         Ok((Self { folder, path, file, len: 0, renew_at: RENEW_AT, marks: state.marks.clone() }, state))
     }
 
@@ -119,12 +128,12 @@ impl Journal {
         Ok(())
     }
 
-    /// All files that were named are on the disk; now the journal is too.
-    pub(super) fn sync(&mut self, lengths: Vec<(PathBuf, Identity, u64)>) -> io::Result<()> {
+    /// All files that were named are on the disk, and some of them closed; now the journal is too.
+    pub(super) fn sync(&mut self, lengths: Vec<(PathBuf, Identity, u64)>, closed: Vec<PathBuf>) -> io::Result<()> {
         if self.len >= self.renew_at {
             return self.renew(lengths);
         }
-        self.append(&Entry { synced: true, ..Entry::default() })?;
+        self.append(&Entry { synced: true, closed, ..Entry::default() })?;
         self.file.sync_data()
     }
 
@@ -146,6 +155,7 @@ impl Journal {
         let mut text = line(&Entry { files, marks, boot: Some(boot_id()), ..Entry::default() })?;
         text.extend(line(&Entry { synced: true, ..Entry::default() })?);
         self.folder.replace(&self.path, &text)?;
+        self.folder.sync_names(Path::new(JOURNALS))?;
         let (file, _) = self.folder.file(&self.path)?;
         lock(&file)?;
         (self.file, self.len) = (file, text.len() as u64);
@@ -172,9 +182,9 @@ fn entries(text: &[u8]) -> Vec<Entry> {
     text.split_inclusive(|&byte| byte == b'\n').map_while(entry).collect()
 }
 
-/// What the entries say; of another start of the machine, as far as the files hold it.
-fn replay(folder: &Folder, entries: Vec<Entry>, boot: &str) -> io::Result<FoundState> {
-    let is_of_this_boot = entries.first().is_none_or(|first| first.boot.as_deref() == Some(boot));
+/// What the entries say; unless they are of this start of the machine, as far as the files hold it.
+fn replay(folder: &Folder, entries: Vec<Entry>, boot: Option<&str>) -> io::Result<FoundState> {
+    let is_of_this_boot = boot.is_some() && entries.first().is_none_or(|first| first.boot.as_deref() == boot);
     let synced = entries.iter().rposition(|entry| entry.synced).map_or(0, |at| at + 1);
     let certain = if is_of_this_boot { entries.len() } else { synced };
     let mut state = FoundState::default();
@@ -182,7 +192,10 @@ fn replay(folder: &Folder, entries: Vec<Entry>, boot: &str) -> io::Result<FoundS
     let mut broken = BTreeSet::new();
     let mut is_broken = false;
     for (n, entry) in entries.into_iter().enumerate() {
-        for (path, written) in entry.files {
+        for (path, mut written) in entry.files {
+            if !is_of_this_boot {
+                written.id = folder.identity(&path).map_or(written.id, |now| written.id.as_now(now));
+            }
             let begins_anew = written.start == written.len;
             if n >= certain && !begins_anew && (broken.contains(&path) || !holds(folder, &path, &written)?) {
                 is_broken = true;
@@ -191,9 +204,13 @@ fn replay(folder: &Folder, entries: Vec<Entry>, boot: &str) -> io::Result<FoundS
             }
             broken.remove(&path);
             if n >= synced {
-                state.unsynced.insert(path.clone());
+                let from = state.unsynced.entry(path.clone()).or_insert(written.start);
+                *from = written.start.min(*from);
             }
             state.files.insert(path, (written.id, written.len));
+        }
+        for path in entry.closed {
+            state.files.remove(&path);
         }
         for (epoch, seq) in entry.marks {
             if !is_broken && let Ok(epoch) = u64::from_str_radix(&epoch, 16) {

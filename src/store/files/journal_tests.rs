@@ -19,7 +19,7 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let (mut journal, _) = Journal::open(&folder, "me").unwrap();
+        let (mut journal, _) = Journal::open(&folder, "me", false).unwrap();
         journal.renew(Vec::new()).unwrap();
         let (file, id) = folder.file(Path::new("a")).unwrap();
         let form = Form { header: Vec::new(), is_compressed: false, has_records: false };
@@ -36,7 +36,7 @@ impl Bench {
     }
 
     fn sync(&mut self) {
-        self.journal.sync(vec![("a".into(), self.id, self.sheet.len())]).unwrap();
+        self.journal.sync(vec![("a".into(), self.id, self.sheet.len())], Vec::new()).unwrap();
     }
 
     /// How long the file is to be, and which message is the last, by the journal as it stands on the disk.
@@ -46,7 +46,7 @@ impl Bench {
 
     fn found_after(&self, boot: &str) -> (u64, Option<u64>) {
         let text = fs::read(self.dir.path().join(&self.journal.path)).unwrap();
-        let state = replay(&self.folder, entries(&text), boot).unwrap();
+        let state = replay(&self.folder, entries(&text), Some(boot)).unwrap();
         (state.files[Path::new("a")].1, state.marks.iter().next().map(|id| id.seq))
     }
 }
@@ -69,7 +69,7 @@ fn what_may_not_be_on_the_disk_is_known() {
     bench.commit(1, "one");
     let unsynced = |bench: &Bench| {
         let text = fs::read(bench.dir.path().join(&bench.journal.path)).unwrap();
-        replay(&bench.folder, entries(&text), &boot_id()).unwrap().unsynced.len()
+        replay(&bench.folder, entries(&text), Some(&boot_id())).unwrap().unsynced.len()
     };
     assert_eq!(unsynced(&bench), 1);
 
@@ -152,6 +152,6 @@ fn a_journal_that_has_grown_is_begun_anew() {
 fn a_store_with_the_same_journal_is_kept_out() {
     let bench = Bench::new();
 
-    assert_eq!(Journal::open(&bench.folder, "me").unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    assert!(Journal::open(&bench.folder, "you").is_ok());
+    assert_eq!(Journal::open(&bench.folder, "me", false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert!(Journal::open(&bench.folder, "you", false).is_ok());
 }

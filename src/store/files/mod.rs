@@ -6,8 +6,8 @@
 //!
 //! Invariants: nothing outside the folder is touched, whatever names lead there; a file is open once, and locked against
 //! other processes; the journal names a file before its first byte is written, and no entry names bytes that were not
-//! written before; nothing is ever cut but what this store wrote and did not journal, or, in a file that no journal knows,
-//! half a record at its end.
+//! written before; nothing is ever cut but, of a file that was open at a crash, what stands behind the length that the
+//! journal says, and in a file that no journal knows, half a record at its end.
 
 mod batch;
 mod file_name;
@@ -106,6 +106,8 @@ pub struct Files<F> {
     unique_id: String,
     rotation: Rotation,
     open: Option<Open>,
+    /// Something went wrong since it is open.
+    has_failed: bool,
     format: std::marker::PhantomData<fn() -> F>,
 }
 
@@ -113,6 +115,8 @@ pub struct Files<F> {
 struct Open {
     shelf: Shelf,
     journal: Journal,
+    /// Somebody has moved the folder: what is written from now on belongs into another.
+    is_elsewhere: bool,
 }
 
 impl<F: FileFormat> Sink for Files<F> {
@@ -128,7 +132,7 @@ impl<F: FileFormat> Sink for Files<F> {
             .map_err(|error| JobError::failed(format!("cannot find {}", config.out_dir.display()), error))?;
         let rotation = Rotation::new(config.rotate_mb, config.rotate_seconds);
         let (unique_id, format) = (home.unique_id.clone(), std::marker::PhantomData);
-        Ok(Self { dir, unique_id, rotation, open: None, format })
+        Ok(Self { dir, unique_id, rotation, open: None, has_failed: false, format })
     }
 
     fn put(batch: &mut FileBatch, target: &F::Target, message: &mut Delivery) -> Result<(), Refused> {
@@ -150,30 +154,53 @@ impl<F: FileFormat> Sink for Files<F> {
         self.open = None;
         let fail = |error| Trouble::new(format!("cannot use the folder {}", self.dir.display()), error);
         let folder = Folder::open(&self.dir).map_err(fail)?;
-        let (mut journal, found) = Journal::open(&folder, &self.unique_id).map_err(fail)?;
+        let (mut journal, found) = Journal::open(&folder, &self.unique_id, self.has_failed).map_err(fail)?;
         let marks = found.marks.clone();
         let shelf = Shelf::new(folder, found, self.rotation).map_err(fail)?;
         journal.renew(shelf.lengths()).map_err(fail)?;
-        self.open = Some(Open { shelf, journal });
+        self.open = Some(Open { shelf, journal, is_elsewhere: false });
+        self.has_failed = false;
         Ok(marks)
     }
 
     fn commit(&mut self, batch: FileBatch, marks: &Marks) -> Result<Report, Trouble> {
-        let Open { shelf, journal } = self.open.as_mut().ok_or_else(|| Trouble::saying("it is not open"))?;
+        self.work(|open| open.commit(batch, marks))
+    }
+
+    fn sync(&mut self) -> Result<(), Trouble> {
+        self.work(Open::sync)
+    }
+}
+
+impl<F> Files<F> {
+    fn work<T>(&mut self, work: impl FnOnce(&mut Open) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let done = self.open.as_mut().ok_or_else(|| Trouble::saying("it is not open")).and_then(work);
+        self.has_failed |= done.is_err();
+        done
+    }
+}
+
+impl Open {
+    fn commit(&mut self, batch: FileBatch, marks: &Marks) -> Result<Report, Trouble> {
+        if self.is_elsewhere {
+            return Err(Trouble::saying("the folder is not the one that it was"));
+        }
         let mut report = Report::default();
         for piece in batch.into_pieces() {
-            shelf.write(piece, journal, &mut report)?;
+            self.shelf.write(piece, &mut self.journal, &mut report)?;
         }
-        journal.commit(shelf.changes(), marks).map_err(|error| Trouble::new("cannot write the journal", error))?;
-        report.files = shelf.open_files();
+        let fail = |error| Trouble::new("cannot write the journal", error);
+        self.journal.commit(self.shelf.changes(), marks).map_err(fail)?;
+        report.files = self.shelf.open_files();
         Ok(report)
     }
 
     fn sync(&mut self) -> Result<(), Trouble> {
-        let Open { shelf, journal } = self.open.as_mut().ok_or_else(|| Trouble::saying("it is not open"))?;
-        shelf.sync()?;
-        let lengths = shelf.lengths();
-        journal.sync(lengths).map_err(|error| Trouble::new("cannot sync the journal", error))
+        let closed = self.shelf.sync()?;
+        let fail = |error| Trouble::new("cannot sync the journal", error);
+        self.journal.sync(self.shelf.lengths(), closed).map_err(fail)?;
+        self.is_elsewhere = self.shelf.is_elsewhere();
+        Ok(())
     }
 }
 

@@ -4,7 +4,9 @@
 //! given up only together with a word about it (`Report::lost`), and only if waiting is of no use.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -14,15 +16,21 @@ use super::batch::{Form, Piece};
 use super::file_name::numbered;
 use super::folder::{Folder, Identity, lock};
 use super::found::{Found, begins, look};
-use super::journal::{FoundState, Journal};
+use super::journal::{CHUNK, FoundState, Journal};
 use super::sheet::{Change, Sheet, packed};
 use crate::store::sink::{Lost, Report, Trouble};
 
 /// Files that are open at a time; beyond that the one that was written longest ago is closed.
-const MAX_OPEN: usize = 128;
+const MAX_OPEN: usize = 256;
 
-/// Files `name_1.csv` … that are tried.
-const MAX_NUMBER: usize = 100_000;
+/// Files that are closed, and of which it is known that they are whole.
+const MAX_WHOLE: usize = 10_000;
+
+/// Places of which it is known where their pieces went last.
+const MAX_FOUND: usize = 100_000;
+
+/// Files `name_1.csv` … that hold something else, and are passed over.
+const MAX_OTHERS: usize = 1000;
 
 /// Files of other processes that are remembered, so that each is told once.
 const MAX_TOLD: usize = 10_000;
@@ -43,11 +51,27 @@ impl Rotation {
         Self { bytes, age }
     }
 
-    fn is_over(&self, sheet: &Sheet) -> bool {
+    fn is_over(&self, len: u64, file: &File) -> bool {
         let is_old = |made_at: SystemTime| made_at.elapsed().is_ok_and(|age| age >= self.age);
-        let has_something = sheet.len() > 0;
-        has_something && (sheet.len() >= self.bytes || self.age < Duration::MAX && sheet.made_at().is_ok_and(is_old))
+        len > 0 && (len >= self.bytes || self.age < Duration::MAX && made_at(file).is_ok_and(is_old))
     }
+}
+
+/// When a file was made, or, where file systems do not tell, last written.
+fn made_at(file: &File) -> io::Result<SystemTime> {
+    let metadata = file.metadata()?;
+    metadata.created().or_else(|_| metadata.modified())
+}
+
+/// Whether a file takes pieces of a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It does, and is open.
+    Takes(Identity),
+    /// It is long or old enough.
+    IsFull,
+    /// It holds something else, or is another's.
+    IsOther,
 }
 
 /// Which pieces go together.
@@ -71,12 +95,18 @@ pub(super) struct Shelf {
     folder: Folder,
     rotation: Rotation,
     open: HashMap<Identity, Open>,
-    /// Where a place's pieces went last: the open file, and its number among those beside it.
+    /// Where a place's pieces went last: the file, and its number among those beside it.
     found: HashMap<Place, (Identity, usize)>,
-    /// Files that are whole up to there, and no longer.
-    whole: HashMap<Identity, (PathBuf, u64)>,
+    /// How long files were when they were closed, so that nobody need look through them again.
+    whole: HashMap<Identity, u64>,
+    /// Files that take no more, whatever the rotation says: file systems have limits.
+    full: HashSet<Identity>,
     /// What was written into files that are closed again, and is not in the journal.
-    closed: Vec<(PathBuf, Identity, Change)>,
+    changed: Vec<(PathBuf, Identity, Change)>,
+    /// Files that were closed since the last sync.
+    closed: Vec<PathBuf>,
+    /// Folders in which there are new names since the last sync.
+    renamed_in: HashSet<PathBuf>,
     told: HashSet<PathBuf>,
     uses: u64,
 }
@@ -102,10 +132,13 @@ impl Shelf {
                 tracing::warn!("cut {} bytes off the end of {}: their messages come again", now - len, shown.display());
             }
             // Soon the journal says that it is on the disk.
-            if found.unsynced.contains(&path) {
+            if let Some(&start) = found.unsynced.get(&path) {
+                if found.has_failed {
+                    write_again(&file, start, len)?;
+                }
                 file.sync_data()?;
             }
-            whole.insert(id, (path, len));
+            whole.insert(id, len);
         }
         Ok(Self {
             folder,
@@ -113,7 +146,10 @@ impl Shelf {
             open: HashMap::new(),
             found: HashMap::new(),
             whole,
+            full: HashSet::new(),
+            changed: Vec::new(),
             closed: Vec::new(),
+            renamed_in: HashSet::new(),
             told: HashSet::new(),
             uses: 0,
         })
@@ -146,45 +182,60 @@ impl Shelf {
         Ok(())
     }
 
-    fn replace(&self, piece: &Piece) -> io::Result<Option<u64>> {
+    fn replace(&mut self, piece: &Piece) -> io::Result<Option<u64>> {
         let whole = [&piece.form.header[..], &piece.bytes].concat();
         let contents = packed(&whole, piece.form.is_compressed)?;
         if self.folder.is_taken(&piece.path)? {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "rows are appended to this file"));
         }
         self.folder.replace(&piece.path, &contents)?;
+        self.renamed_in.insert(piece.path.parent().unwrap_or(Path::new("")).into());
         Ok(Some(contents.len() as u64))
     }
 
     /// `None` if no file fits.
     fn append(&mut self, piece: Piece, journal: &mut Journal) -> io::Result<Option<u64>> {
         let place = Place { path: piece.path, form: piece.form };
-        let Some(identity) = self.find(place, journal)? else { return Ok(None) };
-        let open = self.open.get_mut(&identity).expect("what is found is open");
-        open.sheet.append(&piece.bytes).map(Some)
+        while let Some(identity) = self.find(&place, journal)? {
+            let open = self.open.get_mut(&identity).expect("what is found is open");
+            match open.sheet.append(&piece.bytes) {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::FBIG) && open.sheet.len() > 0 => {
+                    self.full.insert(identity);
+                }
+                appended => return appended.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// The open file that a piece belongs to: the one of that name, or the first beside it that fits and has room.
-    fn find(&mut self, place: Place, journal: &mut Journal) -> io::Result<Option<Identity>> {
+    fn find(&mut self, place: &Place, journal: &mut Journal) -> io::Result<Option<Identity>> {
         self.uses += 1;
-        let mut first = 0;
-        if let Some(&(identity, number)) = self.found.get(&place) {
-            if self.is_usable(identity)? {
-                self.open.get_mut(&identity).expect("what is found is open").used_at = self.uses;
-                return Ok(Some(identity));
+        let (mut number, mut others) = (0, 0);
+        if let Some(&(identity, last)) = self.found.get(place) {
+            number = last;
+            if self.open.contains_key(&identity) {
+                if self.is_usable(identity)? {
+                    self.open.get_mut(&identity).expect("it is open").used_at = self.uses;
+                    return Ok(Some(identity));
+                }
+                self.close(identity)?;
             }
-            first = number;
-            self.close(identity)?;
         }
         while self.open.len() >= MAX_OPEN {
             self.close_oldest()?;
         }
-        for number in first..=MAX_NUMBER {
+        while others <= MAX_OTHERS {
             let path = if number == 0 { place.path.clone() } else { numbered(&place.path, number) };
-            if let Some(identity) = self.open(&path, &place.form, journal)? {
-                self.found.insert(place, (identity, number));
-                return Ok(Some(identity));
+            match self.open(&path, &place.form, journal)? {
+                Fit::Takes(identity) => {
+                    self.found.insert(place.clone(), (identity, number));
+                    return Ok(Some(identity));
+                }
+                Fit::IsFull => {}
+                Fit::IsOther => others += 1,
             }
+            number += 1;
         }
         Ok(None)
     }
@@ -202,42 +253,53 @@ impl Shelf {
             tracing::warn!("{} was deleted, moved or cut by somebody; it is begun anew", shown.display());
             return Ok(false);
         }
-        Ok(!self.rotation.is_over(&open.sheet))
+        Ok(!self.is_full(identity, open.sheet.len(), open.sheet.file()))
     }
 
-    /// The file of this name, if pieces of this form fit and it has room.
-    fn open(&mut self, path: &Path, form: &Form, journal: &mut Journal) -> io::Result<Option<Identity>> {
+    fn is_full(&self, identity: Identity, len: u64, file: &File) -> bool {
+        self.full.contains(&identity) || self.rotation.is_over(len, file)
+    }
+
+    /// Opens the file of this name, if it takes pieces of this form.
+    fn open(&mut self, path: &Path, form: &Form, journal: &mut Journal) -> io::Result<Fit> {
         let (file, identity) = self.folder.file(path)?;
-        if let Some(open) = self.open.get_mut(&identity) {
-            open.used_at = self.uses;
-            return Ok((open.sheet.form == *form && !self.rotation.is_over(&open.sheet)).then_some(identity));
+        if let Some(open) = self.open.get(&identity) {
+            return Ok(match open.sheet.form == *form {
+                false => Fit::IsOther,
+                true if self.is_full(identity, open.sheet.len(), &file) => Fit::IsFull,
+                true => Fit::Takes(identity),
+            });
         }
         let shown = self.folder.shown(path);
         if !lock(&file)? {
             if self.told.len() < MAX_TOLD && self.told.insert(path.into()) {
                 tracing::warn!("{} is written by another process; rows go to a file beside it", shown.display());
             }
-            return Ok(None);
+            return Ok(Fit::IsOther);
         }
         let now = file.metadata()?.len();
+        // Before it is looked through: there may be many.
+        if self.is_full(identity, now, &file) {
+            return Ok(Fit::IsFull);
+        }
         let len = match self.whole.get(&identity) {
-            Some(&(_, len)) if len == now => begins(&file, form)?.then_some(len),
+            Some(&len) if len == now => begins(&file, form)?.then_some(len),
             _ => match look(&file, form)? {
                 Found::Ours(len) => Some(len),
                 Found::Foreign => None,
             },
         };
-        let Some(len) = len else { return Ok(None) };
+        let Some(len) = len else { return Ok(Fit::IsOther) };
         if now > len {
             tracing::warn!("cut {} bytes off the end of {}: what a crash left of rows", now - len, shown.display());
         }
         let sheet = Sheet::new(file, form.clone(), len)?;
-        if self.rotation.is_over(&sheet) {
-            return Ok(None);
-        }
         journal.name(path, identity, len)?;
+        if len == 0 {
+            self.renamed_in.insert(path.parent().unwrap_or(Path::new("")).into());
+        }
         self.open.insert(identity, Open { path: path.into(), sheet, used_at: self.uses });
-        Ok(Some(identity))
+        Ok(Fit::Takes(identity))
     }
 
     fn close_oldest(&mut self) -> io::Result<()> {
@@ -246,10 +308,10 @@ impl Shelf {
     }
 
     fn close(&mut self, identity: Identity) -> io::Result<()> {
-        self.found.retain(|_, (found, _)| *found != identity);
         let Some(Open { path, mut sheet, .. }) = self.open.remove(&identity) else { return Ok(()) };
-        self.closed.extend(sheet.take_change().map(|change| (path.clone(), identity, change)));
-        self.whole.insert(identity, (path, sheet.len()));
+        self.changed.extend(sheet.take_change().map(|change| (path.clone(), identity, change)));
+        self.closed.push(path);
+        self.whole.insert(identity, sheet.len());
         sheet.sync()
     }
 
@@ -258,31 +320,71 @@ impl Shelf {
         let of_open = |(identity, open): (&Identity, &mut Open)| {
             open.sheet.take_change().map(|change| (open.path.clone(), *identity, change))
         };
-        self.closed.drain(..).chain(self.open.iter_mut().filter_map(of_open))
+        self.changed.drain(..).chain(self.open.iter_mut().filter_map(of_open))
     }
 
-    /// How long each file is that this store knows.
+    /// How long each open file is.
     pub(super) fn lengths(&self) -> Vec<(PathBuf, Identity, u64)> {
-        let of_open = self.open.iter().map(|(identity, open)| (open.path.clone(), *identity, open.sheet.len()));
-        let is_closed = |identity: &Identity| !self.open.contains_key(identity);
-        let of_whole = self.whole.iter().filter(|(identity, _)| is_closed(identity));
-        of_open.chain(of_whole.map(|(identity, (path, len))| (path.clone(), *identity, *len))).collect()
+        self.open.iter().map(|(identity, open)| (open.path.clone(), *identity, open.sheet.len())).collect()
+    }
+
+    /// Whether the folder's path leads to another folder now.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.folder.is_elsewhere()
     }
 
     pub(super) fn open_files(&self) -> u64 {
         self.open.len() as u64
     }
 
-    pub(super) fn sync(&mut self) -> Result<(), Trouble> {
+    /// Has all of it outlive a power failure; gives the files that are written no more.
+    pub(super) fn sync(&mut self) -> Result<Vec<PathBuf>, Trouble> {
+        let fail = |path: &Path| {
+            let what = format!("cannot sync {}", self.folder.shown(path).display());
+            |error| Trouble::new(what, error)
+        };
         for open in self.open.values_mut() {
-            let fail = |error| Trouble::new(format!("cannot sync {}", self.folder.shown(&open.path).display()), error);
-            open.sheet.sync().map_err(fail)?;
+            open.sheet.sync().map_err(fail(&open.path))?;
         }
-        Ok(())
+        for folder in &self.renamed_in {
+            match self.folder.sync_names(folder) {
+                // Somebody removed it, and what is in it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(fail(folder))?,
+            }
+        }
+        self.renamed_in.clear();
+        self.forget();
+        let is_open = |path: &PathBuf| self.open.values().any(|open| open.path == *path);
+        let mut closed = std::mem::take(&mut self.closed);
+        closed.retain(|path| !is_open(path));
+        Ok(closed)
+    }
+
+    /// What is known only to be faster stays bounded.
+    fn forget(&mut self) {
+        if self.whole.len() > MAX_WHOLE {
+            self.whole.clear();
+        }
+        if self.found.len() > MAX_FOUND {
+            self.found.clear();
+        }
     }
 }
 
-/// Whether waiting may help: all errors but those that are about this one name.
+/// Has the system write a part of a file once more: after a sync that failed it takes it for written, which it is not.
+fn write_again(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let (mut chunk, mut at) = (vec![0; CHUNK], from);
+    while at < to {
+        let part = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        file.read_exact_at(&mut chunk[..part], at)?;
+        file.write_all_at(&chunk[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// Whether waiting may help: all errors but those that are about this one name. Words of our own are about names.
 fn is_passing(error: &io::Error) -> bool {
     let lasting = [
         Errno::NOENT,
@@ -297,5 +399,8 @@ fn is_passing(error: &io::Error) -> bool {
         Errno::INVAL,
         Errno::FBIG,
     ];
-    Errno::from_io_error(error).is_some_and(|errno| !lasting.contains(&errno))
+    match Errno::from_io_error(error) {
+        Some(errno) => !lasting.contains(&errno),
+        None => !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput),
+    }
 }

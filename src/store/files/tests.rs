@@ -268,12 +268,12 @@ fn a_file_that_rows_are_appended_to_is_not_overwritten() {
 fn more_names_than_may_be_open_lose_nothing() {
     let mut bench = Bench::new();
     for line in ["1\n", "2\n"] {
-        (0..200).for_each(|n| bench.put(&format!("{n}.csv"), "x\n", line));
+        (0..600).for_each(|n| bench.put(&format!("{n}.csv"), "x\n", line));
         bench.commit();
     }
     bench.crash();
 
-    assert!((0..200).all(|n| bench.text(&format!("{n}.csv")) == "x\n1\n2\n"));
+    assert!((0..600).all(|n| bench.text(&format!("{n}.csv")) == "x\n1\n2\n"));
 }
 
 #[test]
@@ -314,4 +314,124 @@ fn of_contents_that_are_replaced_the_newest_stay() {
 
     assert_eq!(bench.text("now.csv"), "x\n3\n");
     assert_eq!(bench.marks.iter().next().map(|id| id.seq), Some(2));
+}
+
+#[test]
+fn what_the_system_forgot_when_a_sync_failed_is_not_known_and_the_rest_is_written_again() {
+    let mut bench = Bench::new();
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    bench.sink.sync().unwrap();
+    for n in 2..4 {
+        bench.put("a.csv", "x\n", &format!("{n}\n"));
+        bench.commit();
+    }
+    let stays = fs::read(bench.path("a.csv")).unwrap();
+    // Page cache that was given up reads as what the disk has.
+    fs::write(bench.path("a.csv"), b"x\n1\n2\n\0\0").unwrap();
+    let last = |bench: &Bench| bench.marks.iter().next().map(|id| id.seq);
+
+    bench.crash();
+    assert_eq!(last(&bench), Some(2), "no sync has failed");
+    bench.put("a.csv", "x\n", "4\n");
+    bench.commit();
+    fs::write(bench.path("a.csv"), &stays).unwrap();
+    bench.sink.has_failed = true;
+    bench.crash();
+
+    assert_eq!(last(&bench), Some(2), "the fourth is not in the file");
+    assert_eq!(bench.text("a.csv"), "x\n1\n2\n3\n");
+    bench.crash();
+    assert_eq!(last(&bench), Some(2));
+}
+
+#[test]
+fn the_journal_names_only_files_that_are_open() {
+    let mut bench = Bench::new();
+    for line in ["1\n", "2\n"] {
+        for n in 0..2000 {
+            bench.put(&format!("{}/{n}.csv", n % 10), "x\n", line);
+            if n % 100 == 0 {
+                bench.commit();
+                bench.sink.sync().unwrap();
+            }
+        }
+        bench.commit();
+    }
+    bench.sink.sync().unwrap();
+    bench.sink.open = None;
+    let folder = Folder::open(bench.dir.path()).unwrap();
+    let (_, found) = Journal::open(&folder, "me", false).unwrap();
+    assert!(found.files.len() <= 256, "{}", found.files.len());
+    bench.crash();
+
+    assert!((0..2000).all(|n| bench.text(&format!("{}/{n}.csv", n % 10)) == "x\n1\n2\n"));
+}
+
+#[test]
+fn a_moved_file_does_not_stand_in_the_journal_for_its_successor() {
+    let mut bench = Bench::new();
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    fs::rename(bench.path("a.csv"), bench.path("old.csv")).unwrap();
+    bench.put("a.csv", "x\n", "2\n");
+    bench.commit();
+    bench.sink.sync().unwrap();
+    let open = bench.sink.open.as_mut().unwrap();
+    open.journal.renew(open.shelf.lengths()).unwrap();
+    let not_committed = [fs::read(bench.path("a.csv")).unwrap(), b"3\n".to_vec()].concat();
+    fs::write(bench.path("a.csv"), not_committed).unwrap();
+
+    bench.crash();
+
+    assert_eq!((bench.text("a.csv").as_str(), bench.text("old.csv").as_str()), ("x\n2\n", "x\n1\n"));
+}
+
+#[test]
+fn what_others_append_to_a_file_that_is_closed_stays() {
+    let mut bench = Bench::with(r#"{"rotate_mb": 0.000001}"#);
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    bench.put("a.csv", "x\n", "2\n");
+    bench.commit();
+    bench.sink.sync().unwrap();
+    fs::write(bench.path("a.csv"), "x\n1\nby hand\n").unwrap();
+
+    bench.crash();
+
+    assert_eq!((bench.text("a.csv").as_str(), bench.text("a_1.csv").as_str()), ("x\n1\nby hand\n", "x\n2\n"));
+}
+
+#[test]
+fn rotation_has_no_end() {
+    let mut bench = Bench::with(r#"{"rotate_mb": 0.000001}"#);
+    for n in 0..1200 {
+        bench.put("a.csv", "x\n", &format!("{n}\n"));
+        bench.commit();
+        if n == 1100 {
+            bench.sink.sync().unwrap();
+            bench.crash();
+        }
+    }
+    assert!((1..1200).all(|n| bench.text(&format!("a_{n}.csv")) == format!("x\n{n}\n")));
+}
+
+#[test]
+fn a_folder_that_was_moved_away_is_begun_anew() {
+    let mut bench = Bench::new();
+    bench.put("a.csv", "x\n", "1\n");
+    bench.commit();
+    let away = bench.dir.path().with_extension("away");
+    fs::rename(bench.dir.path(), &away).unwrap();
+
+    bench.sink.sync().unwrap();
+    bench.put("a.csv", "x\n", "2\n");
+    assert!(bench.try_commit().is_err());
+    bench.crash();
+    bench.put("a.csv", "x\n", "2\n");
+    bench.commit();
+
+    assert_eq!(fs::read_to_string(away.join("a.csv")).unwrap(), "x\n1\n");
+    assert_eq!(bench.text("a.csv"), "x\n2\n");
+    fs::remove_dir_all(away).unwrap();
 }
