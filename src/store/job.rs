@@ -1,6 +1,6 @@
 //! A backend as a job type.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::schema_for;
 
@@ -13,8 +13,11 @@ use crate::config::{Backend, Kind, Refusal};
 use crate::job::{Context, Job, JobError};
 use crate::os::short_hash;
 
-/// How long a job that is to end goes on trying: less than the supervisor waits before it sends a signal.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(8);
+/// For how much of the time that a job has for its end it goes on trying: less than until the supervisor sends a signal.
+const GIVE_UP_AFTER: f64 = 0.4;
+
+/// The same for one that ends by itself.
+const END_WITHIN: Duration = Duration::from_secs(8);
 
 /// A job type that stores what it receives in a backend.
 #[derive(Debug)]
@@ -74,6 +77,6 @@ impl<S: Sink> Job for Store<S> {
                 None => keeper.quiet(),
             }
         }
-        keeper.end(GIVE_UP_AFTER)
+        keeper.end(cx.share_of_end(GIVE_UP_AFTER).unwrap_or_else(|| Instant::now() + END_WITHIN))
     }
 }

@@ -22,6 +22,12 @@ use crate::message::Severity;
 /// When nothing has come for so long, what came before is committed.
 const QUIET: Duration = Duration::from_millis(5);
 
+/// What has been held for so long is committed too, though more comes: its writer may wait for the room that it takes.
+const SOON: Duration = Duration::from_millis(20);
+
+/// A batch that gains by more, or comes from the spool, is committed before that only if it has so many bytes.
+const WORTH: u64 = 1 << 20;
+
 /// A batch of so many messages is committed.
 const MAX_MESSAGES: usize = 4096;
 
@@ -81,13 +87,24 @@ pub(super) struct Keeper<S: Sink> {
     /// What the backend has for certain, and what it will have with the batch that is being filled.
     committed: Marks,
     marks: Marks,
+    /// What a power failure leaves it for certain, and what it will after the sync that it works on.
+    synced: Marks,
+    syncing: Marks,
     batch: S::Batch,
     held: Vec<Delivery>,
     held_bytes: u64,
+    held_since: Option<Instant>,
     flight: Option<Flight>,
     unsynced: Vec<Delivery>,
     unsynced_bytes: u64,
+    unsynced_since: Option<Instant>,
     waiting: VecDeque<Delivery>,
+    /// The spool took no more: it is asked again then.
+    shelter_at: Instant,
+    /// A batch from the spool has at most so many bytes; fewer after a commit that failed, so that the next one may be
+    /// done in time.
+    replay_bytes: u64,
+    replay_at: Instant,
     /// In the spool, and not yet safe from a power failure; only where that is promised.
     sheltered: Vec<Delivery>,
     flush: Flush,
@@ -113,13 +130,20 @@ impl<S: Sink> Keeper<S> {
             route: Route::Away { ask_at: now },
             committed: Marks::default(),
             marks: Marks::default(),
+            synced: Marks::default(),
+            syncing: Marks::default(),
             batch: S::Batch::default(),
             held: Vec::new(),
             held_bytes: 0,
+            held_since: None,
             flight: None,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
+            unsynced_since: None,
             waiting: VecDeque::new(),
+            shelter_at: now,
+            replay_bytes: S::BATCH_BYTES,
+            replay_at: now,
             sheltered: Vec::new(),
             flush: Flush::No,
             flush_at: now + flush_every,
@@ -145,7 +169,8 @@ impl<S: Sink> Keeper<S> {
     /// Whether the next message has a place: what comes may be taken.
     pub(super) fn has_room(&self) -> bool {
         // What comes while the end of the spool is synced would keep the spool alive for ever.
-        let is_leaving_spool = self.is_syncing && !self.spool.is_empty() && self.spool.is_read();
+        let is_leaving_spool =
+            self.route == Route::Open && self.is_syncing && !self.spool.is_empty() && self.spool.is_read();
         self.waiting.is_empty() && !is_leaving_spool && !(self.is_direct() && self.is_full())
     }
 
@@ -197,7 +222,7 @@ impl<S: Sink> Keeper<S> {
             self.tick(now);
         }
         self.look_at_stall(now);
-        if self.route == Route::Open && self.spool.is_empty() {
+        if self.route == Route::Open && self.spool.is_empty() || now >= self.shelter_at {
             self.retry_waiting();
         }
         if self.desk.busy_since().is_none() {
@@ -207,8 +232,7 @@ impl<S: Sink> Keeper<S> {
     }
 
     /// Everything to the backend, or else to where the next process finds it.
-    pub(super) fn end(mut self, within: Duration) -> Result<(), JobError> {
-        let until = Instant::now() + within;
+    pub(super) fn end(mut self, until: Instant) -> Result<(), JobError> {
         self.is_ending = true;
         loop {
             while self.has_room()
@@ -252,11 +276,11 @@ impl<S: Sink> Keeper<S> {
     fn put(&mut self, mut delivery: Delivery) {
         if self.put_into_batch(&mut delivery) {
             self.held_bytes += delivery.size();
+            self.held_since.get_or_insert_with(Instant::now);
             self.held.push(delivery);
         } else if self.durability == Durability::Synced {
             // What it has already need not be on the disk yet.
-            self.unsynced_bytes += delivery.size();
-            self.unsynced.push(delivery);
+            self.wait_for_sync([delivery]);
             self.is_dirty = true;
         } else {
             delivery.ack();
@@ -287,6 +311,7 @@ impl<S: Sink> Keeper<S> {
         while let Some(delivery) = self.waiting.pop_front() {
             if let Err(error) = self.spool.append(&delivery) {
                 self.waiting.push_front(delivery);
+                self.shelter_at = Instant::now() + RETRY_AFTER;
                 self.teller.spool_trouble(&error);
                 break;
             }
@@ -361,10 +386,17 @@ impl<S: Sink> Keeper<S> {
             Route::Asked => self.route = Route::Away { ask_at: now },
             Route::Open if self.is_sync_due() => {
                 (self.flush, self.is_dirty, self.is_syncing) = (Flush::No, false, true);
+                self.syncing = self.committed.clone();
                 self.desk.give(Order::Sync);
             }
             Route::Open if self.is_commit_due() => self.commit(),
-            Route::Open if !self.spool.is_read() => self.replay()?,
+            Route::Open if !self.spool.is_read() => {
+                // What comes meanwhile goes through the spool too: not one by one.
+                if self.spool.unread() >= WORTH || now >= self.replay_at || self.is_ending {
+                    self.replay_at = now + SOON;
+                    self.replay()?;
+                }
+            }
             Route::Open => self.flush = if self.held.is_empty() { Flush::No } else { self.flush },
         }
         Ok(())
@@ -374,15 +406,21 @@ impl<S: Sink> Keeper<S> {
         let is_wanted = match self.durability {
             _ if self.is_ending || !self.spool.is_empty() => self.held.is_empty() && self.spool.is_read(),
             Durability::Written => false,
-            Durability::Synced => self.is_quiet || self.unsynced_bytes >= MAX_UNSYNCED,
+            Durability::Synced => self.is_moment(self.unsynced_since) || self.unsynced_bytes >= MAX_UNSYNCED,
         };
         let has_something = self.is_dirty || !self.unsynced.is_empty() || !self.spool.is_empty();
         has_something && (is_wanted || self.flush == Flush::Sync)
     }
 
     fn is_commit_due(&self) -> bool {
-        let is_moment = self.is_quiet && !S::gains_by_more(&self.batch);
+        let is_worth_it = self.held_bytes >= WORTH || !S::gains_by_more(&self.batch);
+        let is_moment = is_worth_it && self.is_moment(self.held_since);
         !self.held.is_empty() && (self.is_full() || self.flush == Flush::Batch || self.is_ending || is_moment)
+    }
+
+    /// Whether nobody gains by waiting.
+    fn is_moment(&self, since: Option<Instant>) -> bool {
+        self.is_quiet || since.is_some_and(|since| since.elapsed() >= SOON)
     }
 
     fn commit(&mut self) {
@@ -390,7 +428,7 @@ impl<S: Sink> Keeper<S> {
             self.flush = Flush::Sync;
         }
         let deliveries = std::mem::take(&mut self.held);
-        self.held_bytes = 0;
+        (self.held_bytes, self.held_since) = (0, None);
         self.send(deliveries);
     }
 
@@ -398,7 +436,7 @@ impl<S: Sink> Keeper<S> {
     fn replay(&mut self) -> Result<(), JobError> {
         let fail = |error| JobError::failed("cannot read the spool", error);
         let (mut messages, mut bytes) = (0, 0);
-        while messages < MAX_MESSAGES && bytes < S::BATCH_BYTES {
+        while messages < MAX_MESSAGES && bytes < self.replay_bytes {
             match self.spool.next().map_err(fail)? {
                 Some(Read::Message(mut delivery)) => {
                     bytes += delivery.size();
@@ -427,6 +465,10 @@ impl<S: Sink> Keeper<S> {
         self.is_syncing = false;
         match answer {
             Answer::Resumed(Ok(marks)) => {
+                let forgotten = self.committed.beyond([&marks, &self.synced]);
+                if forgotten > 0 && self.durability == Durability::Written {
+                    self.teller.forgotten(forgotten);
+                }
                 self.committed = marks;
                 self.open_route();
             }
@@ -434,6 +476,9 @@ impl<S: Sink> Keeper<S> {
             Answer::Synced(Ok(())) => self.synced(),
             Answer::Resumed(Err(trouble)) | Answer::Committed(Err(trouble)) | Answer::Synced(Err(trouble)) => {
                 self.teller.trouble(&trouble);
+                if self.flight.is_some() {
+                    self.replay_bytes = (self.replay_bytes / 2).max(1);
+                }
                 let pause = if self.is_ending { RETRY_AT_END_AFTER } else { RETRY_AFTER };
                 self.turn_to_spool(Route::Away { ask_at: Instant::now() + pause });
                 self.flight = None;
@@ -445,22 +490,29 @@ impl<S: Sink> Keeper<S> {
         self.teller.committed(report);
         let Some(Flight { deliveries, marks }) = self.flight.take() else { return };
         self.committed = marks;
+        self.replay_bytes = (2 * self.replay_bytes).min(S::BATCH_BYTES);
         if self.route == Route::Asked {
             return self.open_route();
         }
         match self.durability {
             Durability::Written => deliveries.into_iter().for_each(Delivery::ack),
-            Durability::Synced => {
-                self.unsynced_bytes += deliveries.iter().map(Delivery::size).sum::<u64>();
-                self.unsynced.extend(deliveries);
-            }
+            Durability::Synced => self.wait_for_sync(deliveries),
+        }
+    }
+
+    fn wait_for_sync(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+        for delivery in deliveries {
+            self.unsynced_bytes += delivery.size();
+            self.unsynced_since.get_or_insert_with(Instant::now);
+            self.unsynced.push(delivery);
         }
     }
 
     fn synced(&mut self) {
         self.teller.synced();
+        self.synced = std::mem::take(&mut self.syncing);
         self.unsynced.drain(..).for_each(Delivery::ack);
-        self.unsynced_bytes = 0;
+        (self.unsynced_bytes, self.unsynced_since) = (0, None);
         if self.route == Route::Asked {
             return self.open_route();
         }
@@ -483,6 +535,7 @@ impl<S: Sink> Keeper<S> {
         self.route = route;
         self.batch = S::Batch::default();
         (self.held_bytes, self.unsynced_bytes) = (0, 0);
+        (self.held_since, self.unsynced_since) = (None, None);
         let later = std::mem::take(&mut self.waiting);
         let in_flight = self.flight.iter_mut().flat_map(|flight| flight.deliveries.drain(..));
         self.waiting.extend(self.unsynced.drain(..).chain(in_flight).chain(self.held.drain(..)).chain(later));

@@ -41,6 +41,14 @@ impl Marks {
         self.of.iter().map(|&(epoch, seq)| MessageId { epoch, seq })
     }
 
+    /// How many messages are stored by this and by none of the others; at most, since an epoch of which the others know
+    /// nothing may have begun earlier.
+    pub(super) fn beyond(&self, others: [&Self; 2]) -> u64 {
+        let next = |marks: &Self, epoch| marks.iter().find(|id| id.epoch == epoch).map_or(0, |id| id.seq + 1);
+        let known = |epoch| others.map(|marks| next(marks, epoch)).into_iter().max().unwrap_or_default();
+        self.iter().map(|id| (id.seq + 1).saturating_sub(known(id.epoch))).sum()
+    }
+
     /// Those that stand higher here than there.
     pub fn since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = MessageId> + 'a {
         self.iter().filter(|id| !earlier.has(*id))
@@ -61,6 +69,15 @@ mod tests {
 
     fn id(epoch: u64, seq: u64) -> MessageId {
         MessageId { epoch, seq }
+    }
+
+    #[test]
+    fn what_is_beyond_others_is_counted() {
+        let marks: Marks = [id(1, 5), id(2, 9), id(3, 4)].into_iter().collect();
+        let others = [[id(1, 3), id(2, 9)].into_iter().collect(), [id(1, 4), id(2, 0)].into_iter().collect()];
+
+        assert_eq!(marks.beyond(others.each_ref()), 1 + 5);
+        assert_eq!(others[0].beyond([&marks, &others[1]]), 0);
     }
 
     #[test]

@@ -35,6 +35,9 @@ const ENDING: &str = "spool";
 /// The ending of a segment that could not be read to its end.
 const DAMAGED: &str = "unreadable";
 
+/// The ending of what was cut off a segment's end.
+const TORN: &str = "torn";
+
 /// Why a message is not taken.
 #[derive(Debug, Error)]
 pub(super) enum SpoolError {
@@ -112,7 +115,9 @@ impl Spool {
             let path = last.path.clone();
             last.cut_torn_end().map_err(fail(&path))?;
         }
-        spool.drop_done().map_err(fail(&spool.dir.clone()))?;
+        if let Err(error) = spool.drop_done() {
+            tracing::warn!("cannot remove a segment of the spool: {error}");
+        }
         Ok(spool)
     }
 
@@ -130,6 +135,12 @@ impl Spool {
     pub(super) fn is_read(&self) -> bool {
         let last = self.segments.len();
         self.at.0 >= last || (self.at.0 + 1 == last && self.at.1 >= self.segments[self.at.0].len)
+    }
+
+    /// How many bytes have not been read.
+    pub(super) fn unread(&self) -> u64 {
+        let (n, offset) = self.at;
+        self.segments.iter().skip(n).map(|segment| segment.len).sum::<u64>().saturating_sub(offset)
     }
 
     /// What it takes on the disk, in bytes.
@@ -168,10 +179,11 @@ impl Spool {
         // Whoever says that the last one is on the disk means this one too.
         self.sync()?;
         let path = self.path(self.next_number);
+        // Whatever becomes of this one: its name is taken.
+        self.next_number += 1;
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         File::open(&self.dir)?.sync_all()?;
         self.segments.push_back(Segment { path, file, len: 0, is_torn: false, is_damaged: false });
-        self.next_number += 1;
         Ok(())
     }
 
@@ -228,8 +240,10 @@ impl Spool {
         Ok(())
     }
 
-    /// Removes segments that nobody needs.
+    /// Removes segments that nobody needs. One that cannot be removed is passed over by the next process: the backend has
+    /// what is in it.
     fn drop_done(&mut self) -> io::Result<()> {
+        let mut done = Ok(());
         while let Some(first) = self.segments.front() {
             let is_done = self.done.0 > 0 || self.done.1 >= first.len;
             if !is_done {
@@ -240,14 +254,14 @@ impl Spool {
                 false => fs::remove_file(&first.path),
             };
             match gone {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => done = Err(error),
                 _ => {}
             }
             self.segments.pop_front();
             let before = |(n, offset): (usize, u64)| if n == 0 { (0, 0) } else { (n - 1, offset) };
             (self.at, self.done) = (before(self.at), before(self.done));
         }
-        Ok(())
+        done
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -318,11 +332,21 @@ impl Segment {
             return Ok(());
         }
         if whole < self.len {
-            tracing::warn!("cut {} bytes off the end of {}: what a crash left", self.len - whole, self.path.display());
+            let kept = self.path.with_extension(TORN);
+            self.keep(whole, &kept)?;
+            let (bytes, path) = (self.len - whole, self.path.display());
+            tracing::warn!("cut {bytes} bytes off the end of {path}, what a crash left; kept as {}", kept.display());
             self.file.set_len(whole)?;
             self.len = whole;
         }
         Ok(())
+    }
+
+    /// Writes what stands behind an offset into a file of its own.
+    fn keep(&self, from: u64, path: &Path) -> io::Result<()> {
+        let mut rest = vec![0; usize::try_from(self.len - from).unwrap_or(usize::MAX)];
+        self.file.read_exact_at(&mut rest, from)?;
+        fs::write(path, rest)
     }
 }
 

@@ -167,3 +167,44 @@ fn it_takes_no_more_than_it_may() {
     assert!(spool.append(&message(5, 1000)).is_ok(), "there is room again");
     assert!(opened(&tempfile::tempdir().unwrap(), 0).append(&message(0, 0)).is_err());
 }
+
+#[test]
+fn what_is_cut_off_is_kept_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    (0..3).for_each(|seq| spool.append(&message(seq, 1000)).unwrap());
+    let (path, third) = (spool.segments[0].path.clone(), spool.bytes() / 3);
+    // A length that leads beyond the end: nobody can tell it from a torn message.
+    spool.segments[0].file.write_all_at(&[0xff; 4], third).unwrap();
+    drop(spool);
+
+    assert_eq!(rest(&mut opened(&dir, u64::MAX)), [0]);
+    assert_eq!(fs::metadata(path.with_extension(TORN)).unwrap().len(), 2 * third);
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    spool.append(&message(0, 10)).unwrap();
+    let path = spool.segments[0].path.clone();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(rest(&mut spool), [0]);
+
+    assert!(spool.done().is_err() && spool.is_empty());
+    spool.append(&message(1, 10)).unwrap();
+    assert_eq!(rest(&mut spool), [1]);
+}
+
+#[test]
+fn a_name_that_is_taken_costs_one_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = opened(&dir, u64::MAX);
+    fs::create_dir_all(spool.path(1)).unwrap();
+
+    assert!(spool.append(&message(0, 10)).is_err());
+    spool.append(&message(0, 10)).unwrap();
+
+    assert_eq!(rest(&mut spool), [0]);
+}

@@ -84,11 +84,22 @@ impl Teller {
         self.cx.alert(Severity::Error, text);
     }
 
+    /// The backend has not what it had stored, so many messages at most; what is still in the spool comes again.
+    pub(super) fn forgotten(&self, messages: u64) {
+        let name = self.cx.name();
+        let text = format!(
+            "{name}: what was written since the last sync is not there any more, {messages} messages at most \
+             (durability = \"synced\" has them kept until it is)"
+        );
+        self.cx.refuse(messages);
+        self.cx.alert(Severity::Error, text);
+    }
+
     /// The backend stores again, and nothing but the spool may be left of an outage.
     pub(super) fn may_be_over(&mut self, now: Instant, is_spool_empty: bool, is_ending: bool) {
         self.spool_outage.is_over(now, true);
         if is_spool_empty && self.outage.is_over(now, is_ending) {
-            self.cx.alert(Severity::Info, format!("{} writes again; nothing that waited was lost", self.cx.name()));
+            self.cx.alert(Severity::Info, format!("{} writes again, and has written what waited", self.cx.name()));
         }
     }
 
