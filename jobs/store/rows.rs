@@ -27,6 +27,8 @@ pub(super) enum RowsError {
     Column { column: String, data_type: DataType },
     #[error("a row has {cells} cells, and there are {columns} columns")]
     Length { cells: usize, columns: usize },
+    #[error("it has no columns, and so no rows")]
+    NoColumns,
     #[error("the rows cannot be written")]
     Write(#[from] csv::Error),
 }
@@ -37,7 +39,7 @@ impl RowsError {
         match self {
             Self::Type(_) => "type",
             Self::Table(_) | Self::Body(_) => "payload",
-            Self::Column { .. } => "column",
+            Self::Column { .. } | Self::NoColumns => "column",
             Self::Length { .. } => "length",
             Self::Write(_) => "write",
         }
@@ -57,7 +59,7 @@ pub(super) fn append_rows(delivery: &mut Delivery, out: &mut Vec<u8>) -> Result<
 
 fn table_rows(table: &RecordBatch, out: &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError> {
     let schema = table.schema();
-    let header = line(schema.fields().iter().map(|field| field.name().as_bytes()))?;
+    let header = header(schema.fields().iter().map(|field| field.name().as_bytes()))?;
     let columns = schema.fields().iter().zip(table.columns());
     let columns: Vec<_> = columns
         .map(|(field, array)| {
@@ -164,14 +166,14 @@ fn quote(out: &mut Vec<u8>, begin: usize) {
 }
 
 fn tabular_rows(tabular: &StoreTabular, out: &mut Vec<u8>) -> Result<(Vec<u8>, u64), RowsError> {
-    let columns = tabular.keys.len();
+    let (header, columns) = (header(tabular.keys.iter())?, tabular.keys.len());
     for row in &tabular.data {
         if row.len() != columns {
             return Err(RowsError::Length { cells: row.len(), columns });
         }
         out.extend(line(row.iter().map(json_cell))?);
     }
-    Ok((line(&tabular.keys)?, tabular.data.len() as u64))
+    Ok((header, tabular.data.len() as u64))
 }
 
 pub(super) fn json_cell(value: &Value) -> String {
@@ -179,6 +181,14 @@ pub(super) fn json_cell(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// The names of columns as a line.
+fn header(names: impl ExactSizeIterator<Item = impl AsRef<[u8]>>) -> Result<Vec<u8>, RowsError> {
+    match names.len() {
+        0 => Err(RowsError::NoColumns),
+        _ => Ok(line(names)?),
     }
 }
 

@@ -104,8 +104,8 @@ struct Open {
     /// Which connection of the store it is, by [`START`].
     start: i64,
     turn: u64,
-    /// Time series that exist; `None` if the server knows no time series.
-    series: Option<HashSet<String>>,
+    /// The server has the commands for time series.
+    knows_series: bool,
 }
 
 impl Sink for Redis {
@@ -181,8 +181,7 @@ fn connect(client: &Client, marks_key: &str) -> RedisResult<(Open, Marks)> {
     }
     let turn = found.last().map_or(0, |(turn, _)| turn + 1);
     let marks: Marks = found.into_iter().map(|(_, id)| id).collect();
-    let series = knows_series.then(HashSet::new);
-    Ok((Open { connection, committed: marks.clone(), start, turn, series }, marks))
+    Ok((Open { connection, committed: marks.clone(), start, turn, knows_series }, marks))
 }
 
 fn is_unknown_command(error: &RedisError) -> bool {
@@ -200,12 +199,11 @@ fn commit(open: &mut Open, batch: &RedisBatch, marks: &Marks, marks_key: &str) -
     let fail = |error| Trouble::new("cannot commit", error);
     let mut report = Report::default();
     let mut lost = HashSet::new();
-    make_series(open, batch, until).map_err(fail)?;
     let (pipeline, writes) = transaction(open, batch, marks, marks_key, &mut lost, &mut report);
     watch(open, marks_key, until)?;
     let answers = execute(open, &pipeline, until).map_err(fail)?;
     for (write, answer) in writes.iter().zip(&answers) {
-        if let Some(error) = error_of(answer) {
+        if let (Some(write), Some(error)) = (write, error_of(answer)) {
             lose(write, &error, &mut lost, &mut report);
         }
     }
@@ -221,34 +219,7 @@ fn commit(open: &mut Open, batch: &RedisBatch, marks: &Marks, marks_key: &str) -
     Ok(report)
 }
 
-/// Makes the time series that are missing.
-fn make_series(open: &mut Open, batch: &RedisBatch, until: Instant) -> RedisResult<()> {
-    let Some(known) = &mut open.series else { return Ok(()) };
-    let mut pipeline = pipe();
-    let mut made = Vec::new();
-    for write in &batch.writes {
-        let What::Series { key, tag, .. } = &write.what else { continue };
-        if known.contains(&write.key) {
-            continue;
-        }
-        let retention_ms = write.expires_s.unwrap_or_default() * 1000;
-        pipeline.cmd("TS.CREATE").arg(&write.key).arg("RETENTION").arg(retention_ms);
-        // Of a row that comes at the time of another, the later one counts.
-        pipeline.arg("DUPLICATE_POLICY").arg("LAST").arg("LABELS").arg("key").arg(key);
-        if let Some(tag) = tag.as_ref().filter(|tag| !tag.is_empty()) {
-            pipeline.arg("tag").arg(tag);
-        }
-        made.push(write.key.clone());
-    }
-    // One that exists is an error too, and what is wrong with a key shows when it is written to.
-    send(&mut open.connection, &pipeline, pipeline.len(), until)?;
-    if let Some(known) = &mut open.series {
-        known.extend(made);
-    }
-    Ok(())
-}
-
-/// The commands of a batch, the marks last, and of each the write that it belongs to.
+/// The commands of a batch, the marks last, and of each the write that it belongs to; none where an error says nothing.
 fn transaction<'b>(
     open: &Open,
     batch: &'b RedisBatch,
@@ -256,23 +227,39 @@ fn transaction<'b>(
     marks_key: &str,
     lost: &mut HashSet<usize>,
     report: &mut Report,
-) -> (Pipeline, Vec<&'b Write>) {
+) -> (Pipeline, Vec<Option<&'b Write>>) {
     let mut pipeline = pipe();
     pipeline.atomic();
     let mut writes = Vec::new();
     for write in &batch.writes {
-        if open.series.is_none() && matches!(write.what, What::Series { .. }) {
-            lose(write, "the server knows no time series (use_timeseries)", lost, report);
-            continue;
+        if let What::Series { key, tag, .. } = &write.what {
+            if !open.knows_series {
+                lose(write, "the server knows no time series (use_timeseries)", lost, report);
+                continue;
+            }
+            make_series(&mut pipeline, write, key, tag.as_deref());
+            // One that exists is an error too, and what is wrong with a key shows when it is written to.
+            writes.push(None);
         }
         let before = pipeline.len();
         add(&mut pipeline, write);
-        writes.extend(std::iter::repeat_n(write, pipeline.len() - before));
+        writes.extend(std::iter::repeat_n(Some(write), pipeline.len() - before));
     }
     for id in marks.since(&open.committed) {
         pipeline.cmd("HSET").arg(marks_key).arg(id.epoch).arg(format!("{} {}", id.seq, open.turn));
     }
     (pipeline, writes)
+}
+
+/// Makes a time series if it is missing: somebody may have deleted it.
+fn make_series(pipeline: &mut Pipeline, write: &Write, key: &str, tag: Option<&str>) {
+    let retention_ms = write.expires_s.unwrap_or_default() * 1000;
+    pipeline.cmd("TS.CREATE").arg(&write.key).arg("RETENTION").arg(retention_ms);
+    // Of a row that comes at the time of another, the later one counts.
+    pipeline.arg("DUPLICATE_POLICY").arg("LAST").arg("LABELS").arg("key").arg(key);
+    if let Some(tag) = tag.filter(|tag| !tag.is_empty()) {
+        pipeline.arg("tag").arg(tag);
+    }
 }
 
 fn add(pipeline: &mut Pipeline, write: &Write) {

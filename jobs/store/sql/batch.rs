@@ -47,6 +47,15 @@ impl RowsError {
 pub(crate) struct Column {
     pub(super) name: String,
     pub(super) cells: Cells,
+    /// Whether the type follows from the values alone, as in old-style rows: the next may be another.
+    pub(super) is_loose: bool,
+}
+
+impl Column {
+    /// Of a type that its message tells.
+    pub(super) fn new(name: impl Into<String>, cells: Cells) -> Self {
+        Self { name: name.into(), cells, is_loose: false }
+    }
 }
 
 /// Rows for one table, of messages with the same columns.
@@ -150,9 +159,8 @@ fn bytes(message: &Delivery) -> Result<(Vec<Column>, usize), RowsError> {
         return Err(RowsError::Type(message.envelope.head.kind.clone()));
     };
     let rows = data.len();
-    let column = |name: &str, cells| Column { name: name.into(), cells };
     let times = Cells::Integer(vec![Some(message.envelope.ts); rows]);
-    Ok((vec![column("timestamp", times), column("data", Cells::Blob(data))], rows))
+    Ok((vec![Column::new("timestamp", times), Column::new("data", Cells::Blob(data))], rows))
 }
 
 #[cfg(test)]

@@ -131,6 +131,21 @@ impl Cells {
             }
     }
 
+    /// Whether all come back from such a column as they were.
+    pub(super) fn all_fit(&self, column: Numbers) -> bool {
+        self.misfit(0..self.len(), column).is_none()
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Integer(values) => values.len(),
+            Self::Unsigned(values) => values.len(),
+            Self::Real(values) => values.len(),
+            Self::Boolean(values) => values.len(),
+            Self::Text(pieces) | Self::Blob(pieces) => pieces.len(),
+        }
+    }
+
     /// Why the cells of some rows would not come back from a column of numbers as they were.
     pub(super) fn misfit(&self, rows: Range<usize>, column: Numbers) -> Option<String> {
         /// Whole numbers above have gaps in `f64`.

@@ -11,8 +11,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use sqlx::error::DatabaseError;
 
-use super::batch::Part;
-use super::cells::Kind;
+use super::batch::{Column, Part};
 
 /// A kind of database.
 pub(crate) trait Dialect: Sized + Send + 'static {
@@ -72,7 +71,7 @@ pub(crate) trait Link: Send {
     const UPDATE_MARKS: &'static str;
 
     /// The type of a new column.
-    fn type_of(kind: Kind) -> &'static str;
+    fn type_of(column: &Column) -> &'static str;
 
     /// What stands behind a new table.
     const TABLE_OPTIONS: &'static str;

@@ -214,7 +214,7 @@ impl<L: Link> Open<L> {
     }
 
     async fn add_columns(&mut self, part: &Part, is_new: bool, missing: &[&Column]) -> Result<(), Failure> {
-        let declared = |column: &&Column| format!("`{}` {}", column.name, L::type_of(column.cells.kind()));
+        let declared = |column: &&Column| format!("`{}` {}", column.name, L::type_of(column));
         let changes = match is_new {
             true => {
                 let columns: Vec<_> = missing.iter().map(declared).collect();
@@ -307,16 +307,15 @@ async fn read_marks<L: Link>(link: &mut L, store: &str) -> Result<(Marks, i64), 
 }
 
 fn marks_part(store: &str, risen: &[MessageId], turn: i64) -> Part {
-    let column = |name: &str, cells| Column { name: name.into(), cells };
     let stores: Pieces = risen.iter().map(|_| Some(store.as_bytes())).collect();
     // As signed numbers, which every database has.
     let numbers =
         |of: fn(&MessageId) -> u64| Cells::Integer(risen.iter().map(|id| Some(of(id).cast_signed())).collect());
     let columns = vec![
-        column("store", Cells::Text(stores)),
-        column("epoch", numbers(|id| id.epoch)),
-        column("seq", numbers(|id| id.seq)),
-        column("turn", Cells::Integer(vec![Some(turn); risen.len()])),
+        Column::new("store", Cells::Text(stores)),
+        Column::new("epoch", numbers(|id| id.epoch)),
+        Column::new("seq", numbers(|id| id.seq)),
+        Column::new("turn", Cells::Integer(vec![Some(turn); risen.len()])),
     ];
     Part::new(names::MARKS.into(), columns, risen.len())
 }

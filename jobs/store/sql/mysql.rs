@@ -1,22 +1,26 @@
 //! MariaDB and MySQL.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
+use enrgdaq::config::Refusal;
 use enrgdaq::job::JobError;
 use enrgdaq::store::Trouble;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sqlx::error::DatabaseError;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Row};
 
-use super::batch::Part;
+use super::batch::{Column, Part};
 use super::cells::{Cell, Kind, Numbers};
 use super::dialect::{About, Columns, Dialect, Link, trouble};
 
-/// How a session is to behave: no value is changed in silence, and nothing is waited for longer than 20 s.
+/// How a session is to behave: no value is changed in silence, and nothing is waited for longer than 20 s. Of a connection
+/// that is gone without a word, MariaDB gives up the transaction, and with it the marks that the next one waits for.
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-                       innodb_lock_wait_timeout = 20, lock_wait_timeout = 20, autocommit = 1";
+                       innodb_lock_wait_timeout = 20, lock_wait_timeout = 20, autocommit = 1 \
+                       /*M!100300 , idle_transaction_timeout = 60 */";
 
 /// What a statement has beside its values.
 const BESIDE: usize = 64 << 10;
@@ -37,6 +41,38 @@ pub(crate) struct MySqlConfig {
     password: String,
     /// The database; it exists.
     database: String,
+    /// Whether what goes to the server and comes from it is encrypted.
+    #[serde(default)]
+    tls: Tls,
+    /// With `tls = "verify"`, a PEM file with the certificates of those who may vouch for the server; those of the system
+    /// if it is missing.
+    tls_ca: Option<PathBuf>,
+}
+
+/// See `tls`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tls {
+    /// If the server can.
+    #[default]
+    Prefer,
+    /// Never.
+    Off,
+    /// Always, whoever the server is.
+    Require,
+    /// Always, and the server's certificate must be good and bear the name of the host.
+    Verify,
+}
+
+impl From<Tls> for MySqlSslMode {
+    fn from(tls: Tls) -> Self {
+        match tls {
+            Tls::Prefer => Self::Preferred,
+            Tls::Off => Self::Disabled,
+            Tls::Require => Self::Required,
+            Tls::Verify => Self::VerifyIdentity,
+        }
+    }
 }
 
 fn port() -> u16 {
@@ -56,10 +92,21 @@ impl Dialect for MySql {
     type Config = MySqlConfig;
     type Link = MySqlLink;
 
+    fn check(config: &MySqlConfig) -> Result<(), Vec<Refusal>> {
+        match (&config.tls_ca, config.tls) {
+            (Some(_), Tls::Prefer | Tls::Off | Tls::Require) => {
+                let reason = "nobody looks at certificates; add tls = \"verify\"".into();
+                Err(vec![Refusal { key: "tls_ca".into(), reason }])
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn new(config: MySqlConfig) -> Result<Self, JobError> {
-        let MySqlConfig { host, port, user, password, database } = config;
+        let MySqlConfig { host, port, user, password, database, tls, tls_ca } = config;
         let shown = format!("{user}@{host}:{port}/{database}");
-        let options = MySqlConnectOptions::new().username(&user).database(&database);
+        let options = MySqlConnectOptions::new().username(&user).database(&database).ssl_mode(tls.into());
+        let options = tls_ca.into_iter().fold(options, MySqlConnectOptions::ssl_ca);
         // An empty one would be sent as one, and is not the same as none.
         let options = if password.is_empty() { options } else { options.password(&password) };
         let options = match host.starts_with('/') {
@@ -97,8 +144,10 @@ impl Link for MySqlLink {
     const UPDATE_MARKS: &'static str = " ON DUPLICATE KEY UPDATE seq = VALUES(seq), turn = VALUES(turn)";
     const TABLE_OPTIONS: &'static str = " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4";
 
-    fn type_of(kind: Kind) -> &'static str {
-        match kind {
+    fn type_of(column: &Column) -> &'static str {
+        match column.cells.kind() {
+            // A supply that is off sends 0, and 0.13 when it is on.
+            Kind::Integer if column.is_loose && column.cells.all_fit(Numbers::Floating) => "DOUBLE",
             Kind::Integer => "BIGINT",
             Kind::Unsigned => "BIGINT UNSIGNED",
             Kind::Real => "DOUBLE",

@@ -24,7 +24,7 @@ pub(super) fn table(table: &RecordBatch) -> Result<(Vec<Column>, usize), RowsErr
             continue;
         }
         match cells(array.as_ref()) {
-            Some(cells) => columns.push(Column { name, cells }),
+            Some(cells) => columns.push(Column::new(name, cells)),
             None => return Err(RowsError::Column { column: name, data_type: array.data_type().to_string() }),
         }
     }
@@ -74,7 +74,7 @@ pub(super) fn tabular(tabular: &StoreTabular) -> Result<(Vec<Column>, usize), Ro
     if let Some(row) = tabular.data.iter().find(|row| row.len() != columns) {
         return Err(RowsError::Length { cells: row.len(), columns });
     }
-    let column = |(n, name)| values(tabular, n).map(|cells| Column { name, cells });
+    let column = |(n, name)| values(tabular, n).map(|cells| Column { is_loose: true, ..Column::new(name, cells) });
     Ok((names.into_iter().enumerate().filter_map(column).collect(), tabular.data.len()))
 }
 

@@ -1,5 +1,6 @@
 //! SQLite: a database in a file.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -16,7 +17,7 @@ use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Row};
 
-use super::batch::Part;
+use super::batch::{Column, Part};
 use super::cells::{Cell, Kind, Numbers};
 use super::dialect::{About, Columns, Dialect, Link, trouble};
 
@@ -103,6 +104,8 @@ pub(crate) struct SqliteLink {
     identity: (u64, u64),
     log: PathBuf,
     checkpoint_at: Instant,
+    /// Tables, and columns of texts in them: SQLite would make texts of numbers, with 15 digits.
+    texts: HashSet<(String, String)>,
 }
 
 impl SqliteLink {
@@ -110,7 +113,7 @@ impl SqliteLink {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let identity = identity(&path)?;
-        Ok(Self { connection, path, identity, log: log.into(), checkpoint_at: Instant::now() })
+        Ok(Self { connection, path, identity, log: log.into(), checkpoint_at: Instant::now(), texts: HashSet::new() })
     }
 }
 
@@ -129,8 +132,8 @@ impl Link for SqliteLink {
         " ON CONFLICT (store, epoch) DO UPDATE SET seq = excluded.seq, turn = excluded.turn";
     const TABLE_OPTIONS: &'static str = "";
 
-    fn type_of(kind: Kind) -> &'static str {
-        match kind {
+    fn type_of(column: &Column) -> &'static str {
+        match column.cells.kind() {
             Kind::Integer | Kind::Boolean => "INTEGER",
             // Without a type SQLite changes no value: what is above an i64 is kept as digits.
             Kind::Unsigned => "",
@@ -156,9 +159,18 @@ impl Link for SqliteLink {
     async fn insert(&mut self, sql: String, part: &Part, rows: Range<usize>) -> Result<(), sqlx::Error> {
         let mut arguments = SqliteArguments::default();
         arguments.reserve(rows.len() * part.columns.len(), 0);
+        let is_text = |column: &Column| {
+            let is_real = column.cells.kind() == Kind::Real;
+            is_real && self.texts.contains(&(part.table.clone(), column.name.to_ascii_lowercase()))
+        };
+        let texts: Vec<_> = part.columns.iter().map(is_text).collect();
         for row in rows {
-            for column in &part.columns {
-                bind(&mut arguments, column.cells.get(row)).map_err(sqlx::Error::Encode)?;
+            for (column, is_text) in part.columns.iter().zip(&texts) {
+                match (column.cells.get(row), is_text) {
+                    (Cell::Real(value), true) => arguments.add(format!("{value:?}")),
+                    (cell, _) => bind(&mut arguments, cell),
+                }
+                .map_err(sqlx::Error::Encode)?;
             }
         }
         sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut self.connection).await.map(drop)
@@ -167,7 +179,12 @@ impl Link for SqliteLink {
     async fn columns(&mut self, table: &str) -> Result<Columns, sqlx::Error> {
         let sql = "SELECT name, type FROM pragma_table_info(?)";
         let rows = sqlx::query(sql).bind(table).fetch_all(&mut self.connection).await?;
-        rows.iter().map(|row| Ok((row.try_get::<String, _>(0)?.to_ascii_lowercase(), row.try_get(1)?))).collect()
+        let columns = rows.iter().map(|row| Ok((row.try_get::<String, _>(0)?.to_ascii_lowercase(), row.try_get(1)?)));
+        let columns = columns.collect::<Result<Columns, sqlx::Error>>()?;
+        let texts =
+            columns.iter().filter(|(_, declared)| is_text(declared)).map(|(name, _)| (table.into(), name.clone()));
+        self.texts.extend(texts);
+        Ok(columns)
     }
 
     async fn marks(&mut self, store: &str, most: usize) -> Result<Vec<(u64, u64, i64)>, sqlx::Error> {
@@ -224,6 +241,12 @@ impl Link for SqliteLink {
     }
 }
 
+/// Whether SQLite gives a column of that type the affinity of texts.
+fn is_text(declared: &str) -> bool {
+    let declared = declared.to_ascii_lowercase();
+    !declared.contains("int") && ["char", "clob", "text"].iter().any(|word| declared.contains(word))
+}
+
 fn bind(arguments: &mut SqliteArguments, cell: Cell<'_>) -> Result<(), sqlx::error::BoxDynError> {
     match cell {
         Cell::Null => arguments.add(None::<i64>),
@@ -236,5 +259,46 @@ fn bind(arguments: &mut SqliteArguments, cell: Cell<'_>) -> Result<(), sqlx::err
         Cell::Boolean(value) => arguments.add(i64::from(value)),
         Cell::Text(text) => arguments.add(text),
         Cell::Blob(bytes) => arguments.add(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use enrgdaq::store::conformance::{Subject, check};
+    use enrgdaq::store::{Home, Sink};
+    use tokio::runtime::Builder;
+
+    use super::super::{Sql, SqlTarget};
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Subject for Folder {
+        type Sink = Sql<Sqlite>;
+
+        fn open(&self) -> Sql<Sqlite> {
+            let config = SqliteConfig { out_dir: self.0.path().into(), file_path: file_path() };
+            let home = Home { name: "db".into(), unique_id: "db".into(), state_dir: self.0.path().join("state") };
+            Sql::open(config, &home).unwrap()
+        }
+
+        fn target(&self, place: &str) -> SqlTarget {
+            SqlTarget { table_name: place.into() }
+        }
+
+        fn read(&self, place: &str) -> Vec<i64> {
+            let options = SqliteConnectOptions::new().filename(self.0.path().join(file_path()));
+            let read = async {
+                let mut connection = options.connect().await.unwrap();
+                let sql = format!("SELECT n FROM {place} ORDER BY rowid");
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap()
+            };
+            Builder::new_current_thread().enable_all().build().unwrap().block_on(read)
+        }
+    }
+
+    #[test]
+    fn it_conforms() {
+        (0..4).for_each(|seed| check(&Folder(tempfile::tempdir().unwrap()), seed));
     }
 }
