@@ -8,7 +8,7 @@ use crate::harness::{LogReader, Site, wait_until};
 const HOUR: i64 = 3600;
 
 /// Compiles the library that shifts the wall clock.
-fn shifter(site: &Site) -> String {
+pub(crate) fn shifter(site: &Site) -> String {
     let library = site.path("clock_shift.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clock_shift.c");
     let status = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
@@ -16,7 +16,8 @@ fn shifter(site: &Site) -> String {
     library.display().to_string()
 }
 
-fn shift(site: &Site, seconds: i64) {
+/// Shifts it by so many seconds.
+pub(crate) fn shift(site: &Site, seconds: i64) {
     // In place: it is mapped.
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().write(true).create(true).truncate(false).open(site.path("shift"));

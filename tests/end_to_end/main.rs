@@ -18,6 +18,8 @@ mod command_line;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod control_socket;
 #[cfg(test)]
 mod csv_files;

@@ -110,6 +110,29 @@ fn a_disk_that_hangs_holds_up_no_source_while_the_spool_has_room() {
 }
 
 #[test]
+fn a_small_region_is_emptied_though_others_chatter_all_the_time() {
+    const MESSAGES: u64 = 50_000;
+    let rows = |count: u64, more: &str, file: &str| {
+        format!(
+            "daq_job_type = \"DAQJobRows\"\nrows = {count}\npadding = 200\n{more}\n[store_config.csv]\nfile_path = \"{file}\""
+        )
+    };
+    let site = Site::new()
+        .job("csv", "daq_job_type = \"DAQJobStoreCSV\"\nflush_interval_seconds = 3600")
+        .job("chatter", &rows(10_000_000, "pause_us = 1000", "chatter.csv"))
+        .job("rows", &rows(MESSAGES, "ring_mb = 2", "rows.csv"));
+    let mut node = site.start();
+
+    node.wait("all arrived", |picture| {
+        let edge = picture.edge("rows", "csv");
+        edge.arrived == MESSAGES && edge.waiting == 0
+    });
+
+    assert_eq!(node.stop(), 0);
+    assert_eq!(site.csv_rows("out/rows.csv").len() as u64, MESSAGES + 1);
+}
+
+#[test]
 fn what_can_be_stored_nowhere_is_refused_counted_and_told() {
     let long = format!("{}.csv", "x".repeat(10_000));
     let letter = |path: &str| serde_json::json!({"store": {"csv": {"file_path": path}}, "columns": [["a", ["1"]]]});

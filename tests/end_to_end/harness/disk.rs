@@ -13,15 +13,23 @@ pub(crate) struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// Mounts one of 8 MiB there.
     pub(crate) fn mount(at: PathBuf) -> Self {
+        Self::mount_mb(at, 8)
+    }
+
+    /// Mounts one of so many MiB there.
+    pub(crate) fn mount_mb(at: PathBuf, mb: usize) -> Self {
         fs::create_dir_all(&at).expect("the place can be made");
-        let mounted = said(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&at));
+        let size = format!("size={mb}m");
+        let mounted = said(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at));
         assert_eq!(mounted.code, 0, "this test must be allowed to mount: {mounted:?}");
         Self(at)
     }
 
     /// Leaves only so much room.
     pub(crate) fn fill(&self, room_kb: usize) {
-        fs::write(self.0.join("ballast"), vec![0; (8 << 20) - (room_kb << 10)]).expect("there is room");
+        let disk = rustix::fs::statvfs(&self.0).expect("it is mounted");
+        let free = usize::try_from(disk.f_bavail * disk.f_frsize).expect("it is small");
+        fs::write(self.0.join("ballast"), vec![0; free - (room_kb << 10)]).expect("there is room");
     }
 
     /// Gives the room back.
