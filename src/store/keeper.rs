@@ -88,7 +88,7 @@ pub(super) struct Keeper<S: Sink> {
     committed: Marks,
     marks: Marks,
     /// What a power failure leaves it for certain, and what it will after the sync that it works on.
-    synced: Marks,
+    synced: Option<Marks>,
     syncing: Marks,
     batch: S::Batch,
     held: Vec<Delivery>,
@@ -130,7 +130,7 @@ impl<S: Sink> Keeper<S> {
             route: Route::Away { ask_at: now },
             committed: Marks::default(),
             marks: Marks::default(),
-            synced: Marks::default(),
+            synced: None,
             syncing: Marks::default(),
             batch: S::Batch::default(),
             held: Vec::new(),
@@ -168,9 +168,8 @@ impl<S: Sink> Keeper<S> {
 
     /// Whether the next message has a place: what comes may be taken.
     pub(super) fn has_room(&self) -> bool {
-        // What comes while the end of the spool is synced would keep the spool alive for ever.
-        let is_leaving_spool =
-            self.route == Route::Open && self.is_syncing && !self.spool.is_empty() && self.spool.is_read();
+        // What comes while the end of the spool is committed and synced would keep the spool alive for ever.
+        let is_leaving_spool = self.route == Route::Open && !self.spool.is_empty() && self.spool.is_read();
         self.waiting.is_empty() && !is_leaving_spool && !(self.is_direct() && self.is_full())
     }
 
@@ -435,21 +434,24 @@ impl<S: Sink> Keeper<S> {
     /// From the spool to the backend, a batch at a time.
     fn replay(&mut self) -> Result<(), JobError> {
         let fail = |error| JobError::failed("cannot read the spool", error);
-        let (mut messages, mut bytes) = (0, 0);
-        while messages < MAX_MESSAGES && bytes < self.replay_bytes {
+        let (mut messages, mut bytes, mut passed) = (0, 0, 0);
+        while messages < MAX_MESSAGES && bytes < self.replay_bytes && passed < S::BATCH_BYTES {
             match self.spool.next().map_err(fail)? {
-                Some(Read::Message(mut delivery)) => {
-                    bytes += delivery.size();
-                    messages += usize::from(self.put_into_batch(&mut delivery));
-                }
+                Some(Read::Message(mut delivery)) => match self.put_into_batch(&mut delivery) {
+                    true => (messages, bytes) = (messages + 1, bytes + delivery.size()),
+                    // What is stored already is quickly read.
+                    false => passed += delivery.size(),
+                },
                 Some(Read::Unreadable { path, bytes }) => {
                     self.teller.unreadable(&path, bytes);
                 }
                 None => break,
             }
         }
-        if messages > 0 {
-            self.send(Vec::new());
+        match messages {
+            // Those that were passed over cost no time.
+            0 => self.replay_at = Instant::now(),
+            _ => self.send(Vec::new()),
         }
         Ok(())
     }
@@ -465,10 +467,7 @@ impl<S: Sink> Keeper<S> {
         self.is_syncing = false;
         match answer {
             Answer::Resumed(Ok(marks)) => {
-                let forgotten = self.committed.beyond([&marks, &self.synced]);
-                if forgotten > 0 && self.durability == Durability::Written {
-                    self.teller.forgotten(forgotten);
-                }
+                self.look_for_lost(&marks);
                 self.committed = marks;
                 self.open_route();
             }
@@ -483,6 +482,20 @@ impl<S: Sink> Keeper<S> {
                 self.turn_to_spool(Route::Away { ask_at: Instant::now() + pause });
                 self.flight = None;
             }
+        }
+    }
+
+    /// Whether the backend has what it had.
+    fn look_for_lost(&mut self, marks: &Marks) {
+        let synced = self.synced.get_or_insert_with(|| marks.clone());
+        let forgotten = self.committed.beyond([marks, synced]);
+        if synced.beyond([marks, marks]) > 0 {
+            self.teller.emptied();
+            *synced = marks.clone();
+        } else if forgotten > 0 && self.durability == Durability::Written {
+            // What is in the spool comes again, and may be all.
+            let lost = if self.spool.is_empty() { forgotten } else { 0 };
+            self.teller.forgotten(forgotten, lost);
         }
     }
 
@@ -510,7 +523,7 @@ impl<S: Sink> Keeper<S> {
 
     fn synced(&mut self) {
         self.teller.synced();
-        self.synced = std::mem::take(&mut self.syncing);
+        self.synced = Some(std::mem::take(&mut self.syncing));
         self.unsynced.drain(..).for_each(Delivery::ack);
         (self.unsynced_bytes, self.unsynced_since) = (0, None);
         if self.route == Route::Asked {

@@ -333,9 +333,13 @@ impl Segment {
         }
         if whole < self.len {
             let kept = self.path.with_extension(TORN);
-            self.keep(whole, &kept)?;
             let (bytes, path) = (self.len - whole, self.path.display());
-            tracing::warn!("cut {bytes} bytes off the end of {path}, what a crash left; kept as {}", kept.display());
+            // It was never acknowledged: a full disk is no reason not to begin.
+            let fate = match self.keep(whole, &kept) {
+                Ok(()) => format!("kept as {}", kept.display()),
+                Err(error) => format!("not kept: {error}"),
+            };
+            tracing::warn!("cut {bytes} bytes off the end of {path}, what a crash left; {fate}");
             self.file.set_len(whole)?;
             self.len = whole;
         }

@@ -84,14 +84,23 @@ impl Teller {
         self.cx.alert(Severity::Error, text);
     }
 
-    /// The backend has not what it had stored, so many messages at most; what is still in the spool comes again.
-    pub(super) fn forgotten(&self, messages: u64) {
+    /// The backend has nothing of what it had stored for good.
+    pub(super) fn emptied(&self) {
+        let name = self.cx.name();
+        let text =
+            format!("{name}: what was stored before is not there any more: somebody moved, emptied or replaced it");
+        self.cx.alert(Severity::Warning, text);
+    }
+
+    /// The backend has not what it had taken since the last sync, so many messages at most, of which so many do not come
+    /// again.
+    pub(super) fn forgotten(&self, messages: u64, lost: u64) {
         let name = self.cx.name();
         let text = format!(
             "{name}: what was written since the last sync is not there any more, {messages} messages at most \
              (durability = \"synced\" has them kept until it is)"
         );
-        self.cx.refuse(messages);
+        self.cx.refuse(lost);
         self.cx.alert(Severity::Error, text);
     }
 

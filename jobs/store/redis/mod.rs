@@ -199,11 +199,12 @@ fn commit(open: &mut Open, batch: &RedisBatch, marks: &Marks, marks_key: &str) -
     let fail = |error| Trouble::new("cannot commit", error);
     let mut report = Report::default();
     let mut lost = HashSet::new();
+    make_series(open, batch, until)?;
     let (pipeline, writes) = transaction(open, batch, marks, marks_key, &mut lost, &mut report);
     watch(open, marks_key, until)?;
     let answers = execute(open, &pipeline, until).map_err(fail)?;
     for (write, answer) in writes.iter().zip(&answers) {
-        if let (Some(write), Some(error)) = (write, error_of(answer)) {
+        if let Some(error) = error_of(answer) {
             lose(write, &error, &mut lost, &mut report);
         }
     }
@@ -219,7 +220,7 @@ fn commit(open: &mut Open, batch: &RedisBatch, marks: &Marks, marks_key: &str) -
     Ok(report)
 }
 
-/// The commands of a batch, the marks last, and of each the write that it belongs to; none where an error says nothing.
+/// The commands of a batch, the marks last, and of each the write that it belongs to.
 fn transaction<'b>(
     open: &Open,
     batch: &'b RedisBatch,
@@ -227,23 +228,18 @@ fn transaction<'b>(
     marks_key: &str,
     lost: &mut HashSet<usize>,
     report: &mut Report,
-) -> (Pipeline, Vec<Option<&'b Write>>) {
+) -> (Pipeline, Vec<&'b Write>) {
     let mut pipeline = pipe();
     pipeline.atomic();
     let mut writes = Vec::new();
     for write in &batch.writes {
-        if let What::Series { key, tag, .. } = &write.what {
-            if !open.knows_series {
-                lose(write, "the server knows no time series (use_timeseries)", lost, report);
-                continue;
-            }
-            make_series(&mut pipeline, write, key, tag.as_deref());
-            // One that exists is an error too, and what is wrong with a key shows when it is written to.
-            writes.push(None);
+        if !open.knows_series && matches!(write.what, What::Series { .. }) {
+            lose(write, "the server knows no time series (use_timeseries)", lost, report);
+            continue;
         }
         let before = pipeline.len();
         add(&mut pipeline, write);
-        writes.extend(std::iter::repeat_n(Some(write), pipeline.len() - before));
+        writes.extend(std::iter::repeat_n(write, pipeline.len() - before));
     }
     for id in marks.since(&open.committed) {
         pipeline.cmd("HSET").arg(marks_key).arg(id.epoch).arg(format!("{} {}", id.seq, open.turn));
@@ -251,15 +247,25 @@ fn transaction<'b>(
     (pipeline, writes)
 }
 
-/// Makes a time series if it is missing: somebody may have deleted it.
-fn make_series(pipeline: &mut Pipeline, write: &Write, key: &str, tag: Option<&str>) {
-    let retention_ms = write.expires_s.unwrap_or_default() * 1000;
-    pipeline.cmd("TS.CREATE").arg(&write.key).arg("RETENTION").arg(retention_ms);
-    // Of a row that comes at the time of another, the later one counts.
-    pipeline.arg("DUPLICATE_POLICY").arg("LAST").arg("LABELS").arg("key").arg(key);
-    if let Some(tag) = tag.filter(|tag| !tag.is_empty()) {
-        pipeline.arg("tag").arg(tag);
+/// Makes the time series of a batch that are missing: somebody may have deleted one.
+fn make_series(open: &mut Open, batch: &RedisBatch, until: Instant) -> Result<(), Trouble> {
+    let mut pipeline = pipe();
+    for write in batch.writes.iter().filter(|_| open.knows_series) {
+        let What::Series { key, tag, .. } = &write.what else { continue };
+        let retention_ms = write.expires_s.unwrap_or_default() * 1000;
+        pipeline.cmd("TS.CREATE").arg(&write.key).arg("RETENTION").arg(retention_ms);
+        // Of a row that comes at the time of another, the later one counts.
+        pipeline.arg("DUPLICATE_POLICY").arg("LAST").arg("LABELS").arg("key").arg(key);
+        if let Some(tag) = tag.as_ref().filter(|tag| !tag.is_empty()) {
+            pipeline.arg("tag").arg(tag);
+        }
     }
+    let answers = send(&mut open.connection, &pipeline, pipeline.len(), until);
+    let answers = answers.map_err(|error| Trouble::new("cannot make time series", error))?;
+    // One that exists is an error too, and what is wrong with a key shows when it is written to; but without memory that
+    // would cost the values.
+    let refusal = answers.iter().filter_map(error_of).find(|error| error.contains("OOM"));
+    refusal.map_or(Ok(()), |error| Err(Trouble::saying(format!("cannot make time series: {error}"))))
 }
 
 fn add(pipeline: &mut Pipeline, write: &Write) {

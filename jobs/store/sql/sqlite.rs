@@ -167,7 +167,7 @@ impl Link for SqliteLink {
         for row in rows {
             for (column, is_text) in part.columns.iter().zip(&texts) {
                 match (column.cells.get(row), is_text) {
-                    (Cell::Real(value), true) => arguments.add(format!("{value:?}")),
+                    (Cell::Real(value), true) if !value.is_nan() => arguments.add(format!("{value:?}")),
                     (cell, _) => bind(&mut arguments, cell),
                 }
                 .map_err(sqlx::Error::Encode)?;

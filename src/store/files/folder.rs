@@ -80,7 +80,7 @@ impl Folder {
     /// Whether somebody, this process included, appends to the file of this name.
     pub(super) fn is_taken(&self, path: &Path) -> io::Result<bool> {
         match self.open_inside(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, 0) {
-            Ok(file) => Ok(!lock(&File::from(file))?),
+            Ok(file) => Ok(!try_lock(&File::from(file))?),
             // Whoever replaces it sees what is wrong with it.
             Err(_) => Ok(false),
         }
@@ -180,12 +180,22 @@ fn is_about_name(error: &io::Error) -> bool {
 pub(super) fn lock(file: &File) -> io::Result<bool> {
     let until = Instant::now() + LOCK_WITHIN;
     loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(true),
-            Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_WITHIN / 20),
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(errno) => return Err(errno.into()),
+        if try_lock(file)? {
+            return Ok(true);
         }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        std::thread::sleep(LOCK_WITHIN / 20);
+    }
+}
+
+/// The same, without waiting.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Invariants: an entry is written after the bytes that it names; `synced` says that all before it, files and journal, is
-//! on the disk; a file that is closed is not written any more, and is nobody's from then on. After the death of a process all entries count. After a start of the machine, of what stands behind the
-//! last `synced` a file counts as far as it holds what is said of it: a disk may have the one and not the other.
+//! on the disk; a file that is closed is not written any more, and is nobody's from then on. After the death of a process
+//! all entries count. After a start of the machine, or a sync that failed, of what stands behind the last `synced` a file
+//! counts as far as it holds what is said of it: a disk may have the one and not the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -106,7 +106,7 @@ pub struct Files<F> {
     unique_id: String,
     rotation: Rotation,
     open: Option<Open>,
-    /// Something went wrong since it is open.
+    /// A sync has failed, and what that may have cost is not put right yet.
     has_failed: bool,
     format: std::marker::PhantomData<fn() -> F>,
 }
@@ -151,7 +151,7 @@ impl<F: FileFormat> Sink for Files<F> {
 
     fn resume(&mut self) -> Result<Marks, Trouble> {
         // What is open is closed first: its lock would keep us out.
-        self.open = None;
+        self.has_failed |= self.open.take().is_some_and(|open| open.shelf.has_failed());
         let fail = |error| Trouble::new(format!("cannot use the folder {}", self.dir.display()), error);
         let folder = Folder::open(&self.dir).map_err(fail)?;
         let (mut journal, found) = Journal::open(&folder, &self.unique_id, self.has_failed).map_err(fail)?;
@@ -164,19 +164,17 @@ impl<F: FileFormat> Sink for Files<F> {
     }
 
     fn commit(&mut self, batch: FileBatch, marks: &Marks) -> Result<Report, Trouble> {
-        self.work(|open| open.commit(batch, marks))
+        self.open_files()?.commit(batch, marks)
     }
 
     fn sync(&mut self) -> Result<(), Trouble> {
-        self.work(Open::sync)
+        self.open_files()?.sync()
     }
 }
 
 impl<F> Files<F> {
-    fn work<T>(&mut self, work: impl FnOnce(&mut Open) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let done = self.open.as_mut().ok_or_else(|| Trouble::saying("it is not open")).and_then(work);
-        self.has_failed |= done.is_err();
-        done
+    fn open_files(&mut self) -> Result<&mut Open, Trouble> {
+        self.open.as_mut().ok_or_else(|| Trouble::saying("it is not open"))
     }
 }
 

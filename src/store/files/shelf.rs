@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::batch::{Form, Piece};
 use super::file_name::numbered;
-use super::folder::{Folder, Identity, lock};
+use super::folder::{Folder, Identity, lock, try_lock};
 use super::found::{Found, begins, look};
 use super::journal::{CHUNK, FoundState, Journal};
 use super::sheet::{Change, Sheet, packed};
@@ -104,9 +104,11 @@ pub(super) struct Shelf {
     /// What was written into files that are closed again, and is not in the journal.
     changed: Vec<(PathBuf, Identity, Change)>,
     /// Files that were closed since the last sync.
-    closed: Vec<PathBuf>,
+    closed: HashSet<PathBuf>,
     /// Folders in which there are new names since the last sync.
     renamed_in: HashSet<PathBuf>,
+    /// A sync has failed.
+    has_failed: bool,
     told: HashSet<PathBuf>,
     uses: u64,
 }
@@ -115,6 +117,7 @@ impl Shelf {
     /// Cuts files to what the journal says.
     pub(super) fn new(folder: Folder, found: FoundState, rotation: Rotation) -> io::Result<Self> {
         let mut whole = HashMap::new();
+        let renamed_in = found.unsynced.keys().map(|path| parent(path)).collect();
         for (path, (id, len)) in found.files {
             let Some(file) = folder.existing(&path, id)? else { continue };
             let shown = folder.shown(&path);
@@ -129,6 +132,7 @@ impl Shelf {
             }
             if now > len {
                 file.set_len(len)?;
+                file.sync_data()?;
                 tracing::warn!("cut {} bytes off the end of {}: their messages come again", now - len, shown.display());
             }
             // Soon the journal says that it is on the disk.
@@ -148,8 +152,9 @@ impl Shelf {
             whole,
             full: HashSet::new(),
             changed: Vec::new(),
-            closed: Vec::new(),
-            renamed_in: HashSet::new(),
+            closed: HashSet::new(),
+            renamed_in,
+            has_failed: false,
             told: HashSet::new(),
             uses: 0,
         })
@@ -189,7 +194,7 @@ impl Shelf {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "rows are appended to this file"));
         }
         self.folder.replace(&piece.path, &contents)?;
-        self.renamed_in.insert(piece.path.parent().unwrap_or(Path::new("")).into());
+        self.renamed_in.insert(parent(&piece.path));
         Ok(Some(contents.len() as u64))
     }
 
@@ -257,7 +262,7 @@ impl Shelf {
     }
 
     fn is_full(&self, identity: Identity, len: u64, file: &File) -> bool {
-        self.full.contains(&identity) || self.rotation.is_over(len, file)
+        len > 0 && self.full.contains(&identity) || self.rotation.is_over(len, file)
     }
 
     /// Opens the file of this name, if it takes pieces of this form.
@@ -271,7 +276,8 @@ impl Shelf {
             });
         }
         let shown = self.folder.shown(path);
-        if !lock(&file)? {
+        let is_ours = if self.told.contains(path) { try_lock(&file)? } else { lock(&file)? };
+        if !is_ours {
             if self.told.len() < MAX_TOLD && self.told.insert(path.into()) {
                 tracing::warn!("{} is written by another process; rows go to a file beside it", shown.display());
             }
@@ -296,8 +302,9 @@ impl Shelf {
         let sheet = Sheet::new(file, form.clone(), len)?;
         journal.name(path, identity, len)?;
         if len == 0 {
-            self.renamed_in.insert(path.parent().unwrap_or(Path::new("")).into());
+            self.renamed_in.insert(parent(path));
         }
+        self.closed.remove(path);
         self.open.insert(identity, Open { path: path.into(), sheet, used_at: self.uses });
         Ok(Fit::Takes(identity))
     }
@@ -310,9 +317,9 @@ impl Shelf {
     fn close(&mut self, identity: Identity) -> io::Result<()> {
         let Some(Open { path, mut sheet, .. }) = self.open.remove(&identity) else { return Ok(()) };
         self.changed.extend(sheet.take_change().map(|change| (path.clone(), identity, change)));
-        self.closed.push(path);
+        self.closed.insert(path);
         self.whole.insert(identity, sheet.len());
-        sheet.sync()
+        sheet.sync().inspect_err(|_| self.has_failed = true)
     }
 
     /// What was written since it was last asked.
@@ -339,6 +346,15 @@ impl Shelf {
 
     /// Has all of it outlive a power failure; gives the files that are written no more.
     pub(super) fn sync(&mut self) -> Result<Vec<PathBuf>, Trouble> {
+        let synced = self.try_to_sync();
+        self.has_failed |= synced.is_err();
+        synced?;
+        self.renamed_in.clear();
+        self.forget();
+        Ok(self.closed.drain().collect())
+    }
+
+    fn try_to_sync(&mut self) -> Result<(), Trouble> {
         let fail = |path: &Path| {
             let what = format!("cannot sync {}", self.folder.shown(path).display());
             |error| Trouble::new(what, error)
@@ -353,12 +369,12 @@ impl Shelf {
                 synced => synced.map_err(fail(folder))?,
             }
         }
-        self.renamed_in.clear();
-        self.forget();
-        let is_open = |path: &PathBuf| self.open.values().any(|open| open.path == *path);
-        let mut closed = std::mem::take(&mut self.closed);
-        closed.retain(|path| !is_open(path));
-        Ok(closed)
+        Ok(())
+    }
+
+    /// Whether the system may have forgotten what it had taken.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// What is known only to be faster stays bounded.
@@ -370,6 +386,11 @@ impl Shelf {
             self.found.clear();
         }
     }
+}
+
+/// The folder of a file; empty: the store's own.
+fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).into()
 }
 
 /// Has the system write a part of a file once more: after a sync that failed it takes it for written, which it is not.
