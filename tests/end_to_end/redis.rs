@@ -7,9 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{Signal, Site, is_suspended, said, send, wait_for};
-use crate::stores::{kill_under_load, python};
+use crate::stores::{OFTEN, kill_under_load, messages_for_kills, python};
 
-const ROWS: u64 = 100_000;
 pub(crate) const PASSWORD: &str = "pass-4a5b6c";
 
 fn free_port() -> u16 {
@@ -144,15 +143,16 @@ fn what_a_server_does_not_take_is_told_and_what_expires_does_so_in_days() {
 
 #[test]
 fn of_a_redis_store_that_is_killed_under_load_every_row_is_there_once() {
-    let site = Site::new();
+    let site = Site::new().supervisor(OFTEN);
     let server = RedisServer::start(&site);
-    let site = site.job("redis", &server.store()).job("rows", &rows(ROWS, "padding = 10"));
+    let all = messages_for_kills();
+    let site = site.job("redis", &server.store()).job("rows", &rows(all, "padding = 10"));
     let mut node = site.start();
-    kill_under_load(&mut node, "redis", "rows", ROWS);
+    kill_under_load(&mut node, "redis", "rows", all);
     assert_eq!(node.stop(), 0);
 
-    assert!(server.numbers("rows.n").into_iter().eq(0..ROWS), "{}", server.ask(&["LLEN", "rows.n"]));
-    assert_eq!(server.ask(&["LLEN", "rows.padding"]), ROWS.to_string());
+    assert!(server.numbers("rows.n").into_iter().eq(0..all), "{}", server.ask(&["LLEN", "rows.n"]));
+    assert_eq!(server.ask(&["LLEN", "rows.padding"]), all.to_string());
 }
 
 #[test]

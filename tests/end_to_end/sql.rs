@@ -8,10 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Signal, Site, said, send, wait_for};
-use crate::stores::{kill_under_load, python};
-
-/// Rows that a source sends as fast as a store takes them.
-const ROWS: u64 = 200_000;
+use crate::stores::{OFTEN, kill_under_load, messages_for_kills, python};
 
 const SQLITE: &str = "daq_job_type = \"DAQJobStoreSQLite\"";
 
@@ -222,14 +219,15 @@ fn a_database_outside_of_its_folder_is_refused() {
 
 #[test]
 fn of_an_sqlite_store_that_is_killed_under_load_every_row_is_there_once() {
-    let site = Site::new().job("db", SQLITE).job("rows", &rows("sqlite", ROWS, "padding = 10"));
+    let all = messages_for_kills();
+    let site = Site::new().supervisor(OFTEN).job("db", SQLITE).job("rows", &rows("sqlite", all, "padding = 10"));
     let mut node = site.start();
-    kill_under_load(&mut node, "db", "rows", ROWS);
+    kill_under_load(&mut node, "db", "rows", all);
     assert_eq!(node.stop(), 0);
 
     let read =
         sqlite(&site, "SELECT count(*), count(DISTINCT n), min(CAST(n AS INTEGER)), max(CAST(n AS INTEGER)) FROM rows");
-    assert_eq!(read, format!("{ROWS}\t{ROWS}\t0\t{}", ROWS - 1));
+    assert_eq!(read, format!("{all}\t{all}\t0\t{}", all - 1));
     let in_order =
         "SELECT count(*) FROM (SELECT n, lag(n) OVER (ORDER BY rowid) AS before FROM rows) WHERE n <= before";
     assert_eq!(sqlite(&site, in_order), "0");
@@ -352,15 +350,16 @@ fn a_password_stands_nowhere_but_in_its_file() {
 
 #[test]
 fn of_a_mysql_store_that_is_killed_under_load_every_row_is_there_once() {
-    let site = Site::new();
+    let site = Site::new().supervisor(OFTEN);
     let server = MariaDb::start(&site);
-    let site = site.job("db", &server.store()).job("rows", &rows("mysql", ROWS, "padding = 10"));
+    let all = messages_for_kills();
+    let site = site.job("db", &server.store()).job("rows", &rows("mysql", all, "padding = 10"));
     let mut node = site.start();
-    kill_under_load(&mut node, "db", "rows", ROWS);
+    kill_under_load(&mut node, "db", "rows", all);
     assert_eq!(node.stop(), 0);
 
     let read = server.ask("SELECT count(*), count(DISTINCT n), min(n + 0), max(n + 0) FROM daq.rows");
-    assert_eq!(read, format!("{ROWS}\t{ROWS}\t0\t{}", ROWS - 1));
+    assert_eq!(read, format!("{all}\t{all}\t0\t{}", all - 1));
 }
 
 #[test]

@@ -9,7 +9,13 @@ fn kills() -> u64 {
     std::env::var("ENRGDAQ_STORE_KILLS").map_or(5, |kills| kills.parse().expect("a number"))
 }
 
-const MESSAGES_A_KILL: u64 = 20_000;
+/// How many that are in all.
+pub(crate) fn messages_for_kills() -> u64 {
+    kills() * 20_000
+}
+
+/// For a job that is killed as often as one likes: it comes back soon, and is not given up.
+pub(crate) const OFTEN: &str = "[supervise]\nrestart_base_seconds = 0.2\nrestart_max_seconds = 0.5\nmax_restarts = 0";
 
 /// Kills a job again and again while rows come.
 pub(crate) fn kill_under_load(node: &mut Node<'_>, job: &str, writer: &str, messages: u64) {
@@ -39,10 +45,13 @@ pub(crate) fn python(site: &Site, script: &str) -> String {
 
 #[test]
 fn of_a_csv_store_that_is_killed_under_load_every_row_is_there_once() {
-    let all = kills() * MESSAGES_A_KILL;
+    let all = messages_for_kills();
     for (name, more) in [("a.csv", ""), ("a.csv.zst", "use_zstd = true")] {
         let rows = format!("daq_job_type = \"DAQJobRows\"\nrows = {all}\npadding = 10\npause_us = 20");
-        let site = Site::new().csv().job("rows", &format!("{rows}\n[store_config.csv]\nfile_path = \"a.csv\"\n{more}"));
+        let site = Site::new()
+            .supervisor(OFTEN)
+            .csv()
+            .job("rows", &format!("{rows}\n[store_config.csv]\nfile_path = \"a.csv\"\n{more}"));
         let mut node = site.start();
         kill_under_load(&mut node, "csv", "rows", all);
         assert_eq!(node.stop(), 0);
@@ -63,9 +72,9 @@ fn of_a_csv_store_that_is_killed_under_load_every_row_is_there_once() {
 
 #[test]
 fn of_a_raw_store_that_is_killed_under_load_every_byte_is_there_once() {
-    let all = kills() * MESSAGES_A_KILL;
+    let all = messages_for_kills();
     let flood = format!("daq_job_type = \"DAQJobFlood\"\nmessages = {all}\nsize = 500\nstays = true\npause_us = 20");
-    let site = Site::new().job("raw", "daq_job_type = \"DAQJobStoreRaw\"").job(
+    let site = Site::new().supervisor(OFTEN).job("raw", "daq_job_type = \"DAQJobStoreRaw\"").job(
         "flood",
         &format!("{flood}\n[store_config.raw]\nfile_path = \"a.bin\"\noverwrite = false\nlengths = true"),
     );
