@@ -5,16 +5,17 @@
 //! up those that come. Whenever it is not certain what the backend has, all go to the spool, in this order, and come back
 //! from there.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 use super::desk::{Answer, Desk, Order};
 use super::marks::Marks;
+use super::pile::{MAX_MESSAGES, Pile};
 use super::settings::{Durability, Keeping};
+use super::shelter::Shelter;
 use super::sink::{Refused, Report, Sink, Trouble};
-use super::spool::{Read, Spool, SpoolError};
+use super::spool::{Read, Spool};
 use super::teller::Teller;
 use crate::job::{Context, Delivery, JobError};
 use crate::message::Severity;
@@ -27,9 +28,6 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// A batch that gains by more, or comes from the spool, is committed before that only if it has so many bytes.
 const WORTH: u64 = 1 << 20;
-
-/// A batch of so many messages is committed.
-const MAX_MESSAGES: usize = 4096;
 
 /// So much may wait to be synced before it is.
 const MAX_UNSYNCED: u64 = 16 << 20;
@@ -82,7 +80,6 @@ pub(super) struct Keeper<S: Sink> {
     durability: Durability,
     flush_every: Duration,
     desk: Desk<S>,
-    spool: Spool,
     route: Route,
     /// What the backend has for certain, and what it will have with the batch that is being filled.
     committed: Marks,
@@ -91,30 +88,20 @@ pub(super) struct Keeper<S: Sink> {
     synced: Option<Marks>,
     syncing: Marks,
     batch: S::Batch,
-    held: Vec<Delivery>,
-    held_bytes: u64,
-    held_since: Option<Instant>,
+    held: Pile,
     flight: Option<Flight>,
-    unsynced: Vec<Delivery>,
-    unsynced_bytes: u64,
-    unsynced_since: Option<Instant>,
-    waiting: VecDeque<Delivery>,
-    /// The spool took no more: it is asked again then.
-    shelter_at: Instant,
+    unsynced: Pile,
+    shelter: Shelter,
     /// A batch from the spool has at most so many bytes; fewer after a commit that failed, so that the next one may be
     /// done in time.
     replay_bytes: u64,
     replay_at: Instant,
-    /// In the spool, and not yet safe from a power failure; only where that is promised.
-    sheltered: Vec<Delivery>,
     flush: Flush,
     flush_at: Instant,
     /// Something was committed since the last sync was asked for.
     is_dirty: bool,
     is_quiet: bool,
     is_ending: bool,
-    /// The backend works on a sync.
-    is_syncing: bool,
     teller: Teller,
 }
 
@@ -126,31 +113,23 @@ impl<S: Sink> Keeper<S> {
             durability: keeping.durability,
             flush_every,
             desk,
-            spool,
             route: Route::Away { ask_at: now },
             committed: Marks::default(),
             marks: Marks::default(),
             synced: None,
             syncing: Marks::default(),
             batch: S::Batch::default(),
-            held: Vec::new(),
-            held_bytes: 0,
-            held_since: None,
+            held: Pile::default(),
             flight: None,
-            unsynced: Vec::new(),
-            unsynced_bytes: 0,
-            unsynced_since: None,
-            waiting: VecDeque::new(),
-            shelter_at: now,
+            unsynced: Pile::default(),
+            shelter: Shelter::new(spool, keeping.durability),
             replay_bytes: S::BATCH_BYTES,
             replay_at: now,
-            sheltered: Vec::new(),
             flush: Flush::No,
             flush_at: now + flush_every,
             is_dirty: false,
             is_quiet: false,
             is_ending: false,
-            is_syncing: false,
             teller: Teller::new(cx.clone()),
             cx,
         }
@@ -169,14 +148,15 @@ impl<S: Sink> Keeper<S> {
     /// Whether the next message has a place: what comes may be taken.
     pub(super) fn has_room(&self) -> bool {
         // What comes while the end of the spool is committed and synced would keep the spool alive for ever.
-        let is_leaving_spool = self.route == Route::Open && !self.spool.is_empty() && self.spool.is_read();
-        self.waiting.is_empty() && !is_leaving_spool && !(self.is_direct() && self.is_full())
+        let spool = &self.shelter.spool;
+        let is_leaving_spool = self.route == Route::Open && !spool.is_empty() && spool.is_read();
+        self.shelter.waiting.is_empty() && !is_leaving_spool && !(self.is_direct() && self.is_full())
     }
 
     /// How long to wait for the next message.
     pub(super) fn patience(&self) -> Duration {
         let until_flush = self.flush_at.saturating_duration_since(Instant::now());
-        let is_at_rest = self.held.is_empty() && self.desk.busy_since().is_none() && self.spool.is_empty();
+        let is_at_rest = self.held.is_empty() && self.desk.busy_since().is_none() && self.shelter.spool.is_empty();
         let is_at_rest = is_at_rest && self.unsynced.is_empty() && self.route == Route::Open;
         if is_at_rest { until_flush } else { until_flush.min(QUIET) }
     }
@@ -184,9 +164,7 @@ impl<S: Sink> Keeper<S> {
     /// No message has come for a moment.
     pub(super) fn quiet(&mut self) {
         self.is_quiet = true;
-        if !self.sheltered.is_empty() {
-            self.sync_spool();
-        }
+        self.shelter.sync_if_owed(&mut self.teller);
     }
 
     /// Takes a message.
@@ -195,8 +173,7 @@ impl<S: Sink> Keeper<S> {
         if self.is_direct() {
             self.put(delivery);
         } else {
-            self.waiting.push_back(delivery);
-            self.shelter();
+            self.shelter.take(delivery, &mut self.teller);
         }
     }
 
@@ -221,7 +198,7 @@ impl<S: Sink> Keeper<S> {
             self.tick(now);
         }
         self.look_at_stall(now);
-        if self.route == Route::Open && self.spool.is_empty() || now >= self.shelter_at {
+        if self.is_past_spool() || self.shelter.is_to_be_tried(now) {
             self.retry_waiting();
         }
         if self.desk.busy_since().is_none() {
@@ -240,11 +217,11 @@ impl<S: Sink> Keeper<S> {
                 self.take(delivery);
             }
             self.retry_waiting();
-            self.sync_spool();
+            self.shelter.sync(&mut self.teller);
             self.step()?;
             if self.is_done() {
                 self.tell_if_over(Instant::now());
-                self.teller.show(&self.spool);
+                self.teller.show(&self.shelter.spool);
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -256,30 +233,33 @@ impl<S: Sink> Keeper<S> {
 
     fn is_direct(&self) -> bool {
         let is_live = self.flight.as_ref().is_none_or(|flight| !flight.deliveries.is_empty());
-        self.route == Route::Open && self.spool.is_empty() && self.waiting.is_empty() && is_live
+        self.is_past_spool() && self.shelter.waiting.is_empty() && is_live
+    }
+
+    fn is_past_spool(&self) -> bool {
+        self.route == Route::Open && self.shelter.spool.is_empty()
     }
 
     fn is_full(&self) -> bool {
         let size = S::size(&self.batch) as u64;
-        self.held_bytes >= S::BATCH_BYTES || self.held.len() >= MAX_MESSAGES || size >= 2 * S::BATCH_BYTES
+        self.held.bytes() >= S::BATCH_BYTES || self.held.len() >= MAX_MESSAGES || size >= 2 * S::BATCH_BYTES
     }
 
     fn is_done(&self) -> bool {
         let is_at_rest = self.desk.busy_since().is_none() && self.route == Route::Open && !self.is_dirty;
-        let has_nothing = self.held.is_empty() && self.unsynced.is_empty() && self.waiting.is_empty();
-        let has_nothing = has_nothing && self.sheltered.is_empty();
-        is_at_rest && has_nothing && self.spool.is_empty()
+        is_at_rest && self.held.is_empty() && self.unsynced.is_empty() && self.shelter.is_empty()
     }
 
     /// Into the batch.
     fn put(&mut self, mut delivery: Delivery) {
-        if self.put_into_batch(&mut delivery) {
-            self.held_bytes += delivery.size();
-            self.held_since.get_or_insert_with(Instant::now);
+        let id = delivery.id();
+        // One that came twice is acknowledged with the batch that has it.
+        let is_under_way = self.marks.has(id) && !self.committed.has(id);
+        if self.put_into_batch(&mut delivery) || is_under_way {
             self.held.push(delivery);
         } else if self.durability == Durability::Synced {
             // What it has already need not be on the disk yet.
-            self.wait_for_sync([delivery]);
+            self.unsynced.push(delivery);
             self.is_dirty = true;
         } else {
             delivery.ack();
@@ -305,48 +285,16 @@ impl<S: Sink> Keeper<S> {
         }
     }
 
-    /// Into the spool, as far as it takes them.
-    fn shelter(&mut self) {
-        while let Some(delivery) = self.waiting.pop_front() {
-            if let Err(error) = self.spool.append(&delivery) {
-                self.waiting.push_front(delivery);
-                self.shelter_at = Instant::now() + RETRY_AFTER;
-                self.teller.spool_trouble(&error);
-                break;
-            }
-            match self.durability {
-                Durability::Written => delivery.ack(),
-                Durability::Synced => self.sheltered.push(delivery),
-            }
-        }
-        if self.sheltered.len() >= MAX_MESSAGES {
-            self.sync_spool();
-        }
-    }
-
-    fn sync_spool(&mut self) {
-        match self.spool.sync() {
-            Ok(()) => self.sheltered.drain(..).for_each(Delivery::ack),
-            Err(error) => {
-                self.teller.spool_trouble(&SpoolError::Io { path: self.spool.dir().to_owned(), source: error });
-            }
-        }
-    }
-
     fn retry_waiting(&mut self) {
-        if self.waiting.is_empty() {
-            return;
+        if !self.is_past_spool() {
+            return self.shelter.fill(&mut self.teller);
         }
-        if self.route == Route::Open && self.spool.is_empty() {
-            // Never into the spool: what is in flight came before, and would stand behind it there.
-            while !self.is_full()
-                && let Some(delivery) = self.waiting.pop_front()
-            {
-                self.put(delivery);
-            }
+        // Never into the spool: what is in flight came before, and would stand behind it there.
+        while !self.is_full()
+            && let Some(delivery) = self.shelter.waiting.pop_front()
+        {
+            self.put(delivery);
             self.is_quiet = true;
-        } else {
-            self.shelter();
         }
     }
 
@@ -355,9 +303,9 @@ impl<S: Sink> Keeper<S> {
         self.flush_at = now + self.flush_every;
         self.flush = if self.held.is_empty() { Flush::Sync } else { Flush::Batch };
         self.retry_waiting();
-        self.sync_spool();
+        self.shelter.sync(&mut self.teller);
         self.tell_if_over(now);
-        self.teller.show(&self.spool);
+        self.teller.show(&self.shelter.spool);
     }
 
     /// Whether the backend takes long, and so others wait for it.
@@ -384,14 +332,14 @@ impl<S: Sink> Keeper<S> {
             // What was asked for came, and said nothing: it is asked again.
             Route::Asked => self.route = Route::Away { ask_at: now },
             Route::Open if self.is_sync_due() => {
-                (self.flush, self.is_dirty, self.is_syncing) = (Flush::No, false, true);
+                (self.flush, self.is_dirty) = (Flush::No, false);
                 self.syncing = self.committed.clone();
                 self.desk.give(Order::Sync);
             }
             Route::Open if self.is_commit_due() => self.commit(),
-            Route::Open if !self.spool.is_read() => {
+            Route::Open if !self.shelter.spool.is_read() => {
                 // What comes meanwhile goes through the spool too: not one by one.
-                if self.spool.unread() >= WORTH || now >= self.replay_at || self.is_ending {
+                if self.shelter.spool.unread() >= WORTH || now >= self.replay_at || self.is_ending {
                     self.replay_at = now + SOON;
                     self.replay()?;
                 }
@@ -403,31 +351,32 @@ impl<S: Sink> Keeper<S> {
 
     fn is_sync_due(&self) -> bool {
         let is_wanted = match self.durability {
-            _ if self.is_ending || !self.spool.is_empty() => self.held.is_empty() && self.spool.is_read(),
+            _ if self.is_ending || !self.shelter.spool.is_empty() => {
+                self.held.is_empty() && self.shelter.spool.is_read()
+            }
             Durability::Written => false,
-            Durability::Synced => self.is_moment(self.unsynced_since) || self.unsynced_bytes >= MAX_UNSYNCED,
+            Durability::Synced => self.is_moment(&self.unsynced) || self.unsynced.bytes() >= MAX_UNSYNCED,
         };
-        let has_something = self.is_dirty || !self.unsynced.is_empty() || !self.spool.is_empty();
+        let has_something = self.is_dirty || !self.unsynced.is_empty() || !self.shelter.spool.is_empty();
         has_something && (is_wanted || self.flush == Flush::Sync)
     }
 
     fn is_commit_due(&self) -> bool {
-        let is_worth_it = self.held_bytes >= WORTH || !S::gains_by_more(&self.batch);
-        let is_moment = is_worth_it && self.is_moment(self.held_since);
+        let is_worth_it = self.held.bytes() >= WORTH || !S::gains_by_more(&self.batch);
+        let is_moment = is_worth_it && self.is_moment(&self.held);
         !self.held.is_empty() && (self.is_full() || self.flush == Flush::Batch || self.is_ending || is_moment)
     }
 
     /// Whether nobody gains by waiting.
-    fn is_moment(&self, since: Option<Instant>) -> bool {
-        self.is_quiet || since.is_some_and(|since| since.elapsed() >= SOON)
+    fn is_moment(&self, pile: &Pile) -> bool {
+        self.is_quiet || pile.age() >= SOON
     }
 
     fn commit(&mut self) {
         if self.flush == Flush::Batch {
             self.flush = Flush::Sync;
         }
-        let deliveries = std::mem::take(&mut self.held);
-        (self.held_bytes, self.held_since) = (0, None);
+        let deliveries = self.held.take();
         self.send(deliveries);
     }
 
@@ -436,7 +385,7 @@ impl<S: Sink> Keeper<S> {
         let fail = |error| JobError::failed("cannot read the spool", error);
         let (mut messages, mut bytes, mut passed) = (0, 0, 0);
         while messages < MAX_MESSAGES && bytes < self.replay_bytes && passed < S::BATCH_BYTES {
-            match self.spool.next().map_err(fail)? {
+            match self.shelter.spool.next().map_err(fail)? {
                 Some(Read::Message(mut delivery)) => match self.put_into_batch(&mut delivery) {
                     true => (messages, bytes) = (messages + 1, bytes + delivery.size()),
                     // What is stored already is quickly read.
@@ -464,7 +413,6 @@ impl<S: Sink> Keeper<S> {
     }
 
     fn hear(&mut self, answer: Answer) {
-        self.is_syncing = false;
         match answer {
             Answer::Resumed(Ok(marks)) => {
                 self.look_for_lost(&marks);
@@ -494,7 +442,7 @@ impl<S: Sink> Keeper<S> {
             *synced = marks.clone();
         } else if forgotten > 0 && self.durability == Durability::Written {
             // What is in the spool comes again, and may be all.
-            let lost = if self.spool.is_empty() { forgotten } else { 0 };
+            let lost = if self.shelter.spool.is_empty() { forgotten } else { 0 };
             self.teller.forgotten(forgotten, lost);
         }
     }
@@ -509,27 +457,18 @@ impl<S: Sink> Keeper<S> {
         }
         match self.durability {
             Durability::Written => deliveries.into_iter().for_each(Delivery::ack),
-            Durability::Synced => self.wait_for_sync(deliveries),
-        }
-    }
-
-    fn wait_for_sync(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
-        for delivery in deliveries {
-            self.unsynced_bytes += delivery.size();
-            self.unsynced_since.get_or_insert_with(Instant::now);
-            self.unsynced.push(delivery);
+            Durability::Synced => deliveries.into_iter().for_each(|delivery| self.unsynced.push(delivery)),
         }
     }
 
     fn synced(&mut self) {
         self.teller.synced();
         self.synced = Some(std::mem::take(&mut self.syncing));
-        self.unsynced.drain(..).for_each(Delivery::ack);
-        (self.unsynced_bytes, self.unsynced_since) = (0, None);
+        self.unsynced.take().into_iter().for_each(Delivery::ack);
         if self.route == Route::Asked {
             return self.open_route();
         }
-        if let Err(error) = self.spool.done() {
+        if let Err(error) = self.shelter.spool.done() {
             tracing::warn!("cannot remove a segment of the spool: {error}");
         }
         self.retry_waiting();
@@ -539,7 +478,7 @@ impl<S: Sink> Keeper<S> {
     fn open_route(&mut self) {
         self.route = Route::Open;
         self.marks = self.committed.clone();
-        self.spool.rewind();
+        self.shelter.spool.rewind();
         self.retry_waiting();
     }
 
@@ -547,17 +486,15 @@ impl<S: Sink> Keeper<S> {
     fn turn_to_spool(&mut self, route: Route) {
         self.route = route;
         self.batch = S::Batch::default();
-        (self.held_bytes, self.unsynced_bytes) = (0, 0);
-        (self.held_since, self.unsynced_since) = (None, None);
-        let later = std::mem::take(&mut self.waiting);
-        let in_flight = self.flight.iter_mut().flat_map(|flight| flight.deliveries.drain(..));
-        self.waiting.extend(self.unsynced.drain(..).chain(in_flight).chain(self.held.drain(..)).chain(later));
-        self.shelter();
+        let mut all = self.unsynced.take();
+        all.extend(self.flight.iter_mut().flat_map(|flight| flight.deliveries.drain(..)));
+        all.extend(self.held.take());
+        self.shelter.take_first(all, &mut self.teller);
     }
 
     fn tell_if_over(&mut self, now: Instant) {
-        if self.route == Route::Open && self.waiting.is_empty() {
-            self.teller.may_be_over(now, self.spool.is_empty(), self.is_ending);
+        if self.route == Route::Open && self.shelter.waiting.is_empty() {
+            self.teller.may_be_over(now, self.shelter.spool.is_empty(), self.is_ending);
         }
     }
 
@@ -567,11 +504,12 @@ impl<S: Sink> Keeper<S> {
             self.turn_to_spool(Route::Asked);
         }
         let mut text = String::from("not all could be written before the end");
-        if !self.spool.is_empty() {
-            text += &format!("; {} bytes wait in the spool for the next start", self.spool.bytes());
+        if !self.shelter.spool.is_empty() {
+            text += &format!("; {} bytes wait in the spool for the next start", self.shelter.spool.bytes());
         }
-        let lost = self.waiting.iter().filter(|delivery| !delivery.comes_again()).count() as u64;
-        let waiting = self.waiting.len() as u64 - lost;
+        let waiting = &self.shelter.waiting;
+        let lost = waiting.iter().filter(|delivery| !delivery.comes_again()).count() as u64;
+        let waiting = waiting.len() as u64 - lost;
         if waiting > 0 {
             text += &format!("; {waiting} messages wait in the ring for the next start");
         }
