@@ -13,6 +13,7 @@ mod process_table;
 mod program;
 mod signals;
 mod wake;
+mod writeback;
 mod zmq_option;
 
 pub(crate) use cgroup::{Cgroup, CgroupTree, left_by, start_of};
@@ -33,4 +34,5 @@ pub(crate) use program::{
 };
 pub(crate) use signals::{block_stop_signals, reset_signals, spawn_signal_thread};
 pub(crate) use wake::Wake;
+pub(crate) use writeback::begin_writeback;
 pub(crate) use zmq_option::set_xpub_nodrop;

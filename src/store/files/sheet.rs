@@ -11,9 +11,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::io::Errno;
 
 use super::batch::Form;
+use crate::os::begin_writeback;
 
 /// The fastest: a store is to keep up with its disk.
 const ZSTD_LEVEL: i32 = 1;
+
+/// So much is written before the disk is told to begin: whole pages, and few of them twice.
+const WRITEBACK: u64 = 4 << 20;
 
 /// An open file.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(super) struct Sheet {
     /// As the journal has it.
     journaled: u64,
     crc: crc32fast::Hasher,
+    /// Up to here the disk has begun.
+    begun: u64,
     is_dirty: bool,
 }
 
@@ -41,7 +47,7 @@ impl Sheet {
         if file.metadata()?.len() > len {
             file.set_len(len)?;
         }
-        Ok(Self { file, form, len, journaled: len, crc: crc32fast::Hasher::new(), is_dirty: false })
+        Ok(Self { file, form, len, journaled: len, crc: crc32fast::Hasher::new(), begun: len, is_dirty: false })
     }
 
     /// Appends to it, behind the header.
@@ -66,6 +72,10 @@ impl Sheet {
         self.crc.update(&bytes);
         self.len += bytes.len() as u64;
         self.is_dirty = true;
+        if self.len - self.begun >= WRITEBACK {
+            begin_writeback(&self.file, self.begun, self.len - self.begun);
+            self.begun = self.len;
+        }
         Ok(())
     }
 
