@@ -65,7 +65,8 @@ impl FileLock {
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).ok();
-                return Err(TakeError::Held(holder.trim().into()));
+                let holder = if holder.trim().is_empty() { "since just now" } else { holder.trim() };
+                return Err(TakeError::Held(holder.into()));
             }
             Err(errno) => return Err(TakeError::System(errno.into())),
         }
