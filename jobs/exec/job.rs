@@ -21,6 +21,9 @@ use super::raw::Raw;
 use super::reader::{Reader, Taker, Watch};
 use super::sink::{Duties, Sink};
 
+/// How much later than its program a job may hear the SIGTERM that both were sent.
+const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+
 /// The job.
 #[derive(Debug)]
 pub(crate) struct Exec {
@@ -156,6 +159,10 @@ impl Exec {
             feeder.join().ok();
         }
         read?;
+        if matches!(end, Some(ProgramEnd::Signal(libc::SIGTERM))) {
+            // Who stops the job signals its group: the program may be gone before the job has heard its own.
+            cx.sleep(SIGNAL_GRACE);
+        }
         match end.unwrap_or(ProgramEnd::Code(0)) {
             ProgramEnd::Code(0) => Ok(()),
             _ if self.has_killed.load(Ordering::Relaxed) => {
