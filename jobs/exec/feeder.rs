@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enrgdaq::job::{Context, Delivery, JobError, Program};
 use rustix::event::PollFlags;
@@ -13,6 +13,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::letter::letter;
 use super::pipe;
+
+/// The input of a program that ends is closed a moment before its end is known.
+const END_AFTER_CLOSE: Duration = Duration::from_millis(200);
 
 /// The feeder.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ impl Feeder {
             }
             // It comes again, to the next process of this job, if it is to.
             Ok(false) => drop(delivery),
+            Err(_) if self.has_ended() => drop(delivery),
             Err(error) => {
                 self.stdin = None;
                 self.refuse(delivery, &format!("it does not read its standard input any more ({error})"));
@@ -86,6 +90,12 @@ impl Feeder {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the program has ended; one that has closed its input may be about to.
+    fn has_ended(&self) -> bool {
+        let patience = self.stdin.as_ref().map_or(Duration::ZERO, |_| END_AFTER_CLOSE);
+        self.program.wait(Some(Instant::now() + patience)).is_some()
     }
 
     fn refuse(&mut self, delivery: Delivery, why: &str) {

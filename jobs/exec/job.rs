@@ -155,14 +155,15 @@ impl Exec {
         let read = self.join_reader();
         let end = self.program.wait(None);
         self.minder.join().ok();
+        if matches!(end, Some(ProgramEnd::Signal(libc::SIGTERM))) {
+            // Who stops the job signals its group: the program may be gone before the job has heard its own.
+            cx.alive();
+            cx.sleep(SIGNAL_GRACE);
+        }
         if let Some(feeder) = self.feeder.filter(|_| cx.stopping()) {
             feeder.join().ok();
         }
         read?;
-        if matches!(end, Some(ProgramEnd::Signal(libc::SIGTERM))) {
-            // Who stops the job signals its group: the program may be gone before the job has heard its own.
-            cx.sleep(SIGNAL_GRACE);
-        }
         match end.unwrap_or(ProgramEnd::Code(0)) {
             ProgramEnd::Code(0) => Ok(()),
             _ if self.has_killed.load(Ordering::Relaxed) => {

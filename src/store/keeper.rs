@@ -253,7 +253,7 @@ impl<S: Sink> Keeper<S> {
     /// Into the batch.
     fn put(&mut self, mut delivery: Delivery) {
         let id = delivery.id();
-        // One that came twice is acknowledged with the batch that has it.
+        // One that came twice is acknowledged with a batch that is committed after its first copy.
         let is_under_way = self.marks.has(id) && !self.committed.has(id);
         if self.put_into_batch(&mut delivery) || is_under_way {
             self.held.push(delivery);

@@ -836,6 +836,24 @@ for line in sys.stdin:
 }
 
 #[test]
+fn what_comes_after_the_death_of_a_program_is_kept_for_the_next_one() {
+    let rest = "stdin = \"jsonl\"\ndelivery = \"lossless\"\ntopics_to_subscribe = [\"store.DAQJobStoreCSV\"]\n\
+                [supervise]\nrestart_base_seconds = 0.05";
+    let site = script_at(Site::new().csv().rows(1_000_000, 100), "exec cat > /dev/null", rest);
+    let mut node = site.start();
+    for _ in 0..3 {
+        let picture = node.wait_ready(&["prog"]);
+        let job = picture.running("prog");
+
+        send(program_of(&picture), Signal::TERM);
+
+        node.wait_back("prog", job);
+    }
+    assert!(!node.log().contains("misses a message"), "{}", node.log());
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
 fn a_program_that_does_not_read_holds_up_nobody() {
     let rest = "stdin = \"jsonl\"\ntopics_to_subscribe = [\"store.DAQJobStoreCSV\"]";
     let site = script_at(Site::new().csv().rows(20_000, 0), "exec sleep 1000", rest);

@@ -123,7 +123,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Link for SqliteLink {
-    // It takes 32,766; a hundred statements of so many, which are kept ready, take 50 MB.
+    // It takes 32,766; but a hundred statements are kept ready, and with 4096 each they take about 50 MB.
     const MOST_PARAMETERS: usize = 4096;
     // Each statement goes to the thread of the connection and back.
     const BEST_ROWS: usize = 1024;

@@ -16,7 +16,7 @@ use crate::os::begin_writeback;
 /// The fastest: a store is to keep up with its disk.
 const ZSTD_LEVEL: i32 = 1;
 
-/// So much is written before the disk is told to begin: whole pages, and few of them twice.
+/// So much is written before the disk is told to begin: few pages go to it twice.
 const WRITEBACK: u64 = 4 << 20;
 
 /// An open file.
