@@ -1,21 +1,23 @@
-//! What a store does with the messages that it holds: batch, backend, spool, acknowledgement.
+//! What a store does with the messages that it holds: batch, spool, acknowledgement; [`backend`]: what the backend is given.
 //!
 //! A message is in one place at a time: in the batch that is being filled (`held`), in the one that the backend works on
 //! (`flight`), committed and not yet synced (`unsynced`), in the spool, or in none of these (`waiting`), where it holds
 //! up those that come. Whenever it is not certain what the backend has, all go to the spool, in this order, and come back
 //! from there.
 
+mod backend;
+
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::desk::{Answer, Desk, Order};
+use super::desk::Desk;
 use super::marks::Marks;
 use super::pile::{MAX_MESSAGES, Pile};
 use super::settings::{Durability, Keeping};
 use super::shelter::Shelter;
-use super::sink::{Refused, Report, Sink, Trouble};
-use super::spool::{Read, Spool};
+use super::sink::{Refused, Sink, Trouble};
+use super::spool::Spool;
 use super::teller::Teller;
 use crate::job::{Context, Delivery, JobError};
 use crate::message::Severity;
@@ -23,22 +25,9 @@ use crate::message::Severity;
 /// When nothing has come for so long, what came before is committed.
 const QUIET: Duration = Duration::from_millis(5);
 
-/// What has been held for so long is committed too, though more comes: its writer may wait for the room that it takes.
-const SOON: Duration = Duration::from_millis(20);
-
-/// A batch that gains by more, or comes from the spool, is committed before that only if it has so many bytes.
-const WORTH: u64 = 1 << 20;
-
-/// So much may wait to be synced before it is.
-const MAX_UNSYNCED: u64 = 16 << 20;
-
 /// A backend that works on one order for so long holds nobody up any more: when the next batch is full, and in any case.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 const STALLED_AFTER: Duration = Duration::from_secs(5);
-
-/// How long to wait before something is tried again; and when the job is to end.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-const RETRY_AT_END_AFTER: Duration = Duration::from_millis(250);
 
 /// Longest wait for an answer at a time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -266,7 +255,7 @@ impl<S: Sink> Keeper<S> {
         }
     }
 
-    /// `false` if the message is stored already, or never will be.
+    /// `false` if the message is stored already, will be with what is under way, or never will be.
     fn put_into_batch(&mut self, delivery: &mut Delivery) -> bool {
         let id = delivery.id();
         if self.marks.has(id) {
@@ -319,177 +308,6 @@ impl<S: Sink> Keeper<S> {
         if self.route == Route::Open {
             self.turn_to_spool(Route::Asked);
         }
-    }
-
-    /// Gives the backend something to do, if there is something.
-    fn give_next_order(&mut self, now: Instant) -> Result<(), JobError> {
-        match self.route {
-            Route::Away { ask_at } if now >= ask_at => {
-                self.route = Route::Asked;
-                self.desk.give(Order::Resume);
-            }
-            Route::Away { .. } => {}
-            // What was asked for came, and said nothing: it is asked again.
-            Route::Asked => self.route = Route::Away { ask_at: now },
-            Route::Open if self.is_sync_due() => {
-                (self.flush, self.is_dirty) = (Flush::No, false);
-                self.syncing = self.committed.clone();
-                self.desk.give(Order::Sync);
-            }
-            Route::Open if self.is_commit_due() => self.commit(),
-            Route::Open if !self.shelter.spool.is_read() => {
-                // What comes meanwhile goes through the spool too: not one by one.
-                if self.shelter.spool.unread() >= WORTH || now >= self.replay_at || self.is_ending {
-                    self.replay_at = now + SOON;
-                    self.replay()?;
-                }
-            }
-            Route::Open => self.flush = if self.held.is_empty() { Flush::No } else { self.flush },
-        }
-        Ok(())
-    }
-
-    fn is_sync_due(&self) -> bool {
-        let is_wanted = match self.durability {
-            _ if self.is_ending || !self.shelter.spool.is_empty() => {
-                self.held.is_empty() && self.shelter.spool.is_read()
-            }
-            Durability::Written => false,
-            Durability::Synced => self.is_moment(&self.unsynced) || self.unsynced.bytes() >= MAX_UNSYNCED,
-        };
-        let has_something = self.is_dirty || !self.unsynced.is_empty() || !self.shelter.spool.is_empty();
-        has_something && (is_wanted || self.flush == Flush::Sync)
-    }
-
-    fn is_commit_due(&self) -> bool {
-        let is_worth_it = self.held.bytes() >= WORTH || !S::gains_by_more(&self.batch);
-        let is_moment = is_worth_it && self.is_moment(&self.held);
-        !self.held.is_empty() && (self.is_full() || self.flush == Flush::Batch || self.is_ending || is_moment)
-    }
-
-    /// Whether nobody gains by waiting.
-    fn is_moment(&self, pile: &Pile) -> bool {
-        self.is_quiet || pile.age() >= SOON
-    }
-
-    fn commit(&mut self) {
-        if self.flush == Flush::Batch {
-            self.flush = Flush::Sync;
-        }
-        let deliveries = self.held.take();
-        self.send(deliveries);
-    }
-
-    /// From the spool to the backend, a batch at a time.
-    fn replay(&mut self) -> Result<(), JobError> {
-        let fail = |error| JobError::failed("cannot read the spool", error);
-        let (mut messages, mut bytes, mut passed) = (0, 0, 0);
-        while messages < MAX_MESSAGES && bytes < self.replay_bytes && passed < S::BATCH_BYTES {
-            match self.shelter.spool.next().map_err(fail)? {
-                Some(Read::Message(mut delivery)) => match self.put_into_batch(&mut delivery) {
-                    true => (messages, bytes) = (messages + 1, bytes + delivery.size()),
-                    // What is stored already is quickly read.
-                    false => passed += delivery.size(),
-                },
-                Some(Read::Unreadable { path, bytes }) => {
-                    self.teller.unreadable(&path, bytes);
-                }
-                None => break,
-            }
-        }
-        match messages {
-            // Those that were passed over cost no time.
-            0 => self.replay_at = Instant::now(),
-            _ => self.send(Vec::new()),
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, deliveries: Vec<Delivery>) {
-        let marks = self.marks.clone();
-        self.flight = Some(Flight { deliveries, marks: marks.clone() });
-        self.is_dirty = true;
-        self.desk.give(Order::Commit(std::mem::take(&mut self.batch), marks));
-    }
-
-    fn hear(&mut self, answer: Answer) {
-        match answer {
-            Answer::Resumed(Ok(marks)) => {
-                self.look_for_lost(&marks);
-                self.committed = marks;
-                self.open_route();
-            }
-            Answer::Committed(Ok(report)) => self.committed(report),
-            Answer::Synced(Ok(())) => self.synced(),
-            Answer::Resumed(Err(trouble)) | Answer::Committed(Err(trouble)) | Answer::Synced(Err(trouble)) => {
-                self.teller.trouble(&trouble);
-                if self.flight.is_some() {
-                    self.replay_bytes = (self.replay_bytes / 2).max(1);
-                }
-                let pause = if self.is_ending { RETRY_AT_END_AFTER } else { RETRY_AFTER };
-                self.turn_to_spool(Route::Away { ask_at: Instant::now() + pause });
-                self.flight = None;
-            }
-        }
-    }
-
-    /// Whether the backend has what it had.
-    fn look_for_lost(&mut self, marks: &Marks) {
-        let synced = self.synced.get_or_insert_with(|| marks.clone());
-        let forgotten = self.committed.beyond([marks, synced]);
-        if synced.beyond([marks, marks]) > 0 {
-            self.teller.emptied();
-            *synced = marks.clone();
-        } else if forgotten > 0 && self.durability == Durability::Written {
-            // What is in the spool comes again, and may be all.
-            let lost = if self.shelter.spool.is_empty() { forgotten } else { 0 };
-            self.teller.forgotten(forgotten, lost);
-        }
-    }
-
-    fn committed(&mut self, report: Report) {
-        self.teller.committed(report);
-        let Some(Flight { deliveries, marks }) = self.flight.take() else { return };
-        self.committed = marks;
-        self.replay_bytes = (2 * self.replay_bytes).min(S::BATCH_BYTES);
-        if self.route == Route::Asked {
-            return self.open_route();
-        }
-        match self.durability {
-            Durability::Written => deliveries.into_iter().for_each(Delivery::ack),
-            Durability::Synced => deliveries.into_iter().for_each(|delivery| self.unsynced.push(delivery)),
-        }
-    }
-
-    fn synced(&mut self) {
-        self.teller.synced();
-        self.synced = Some(std::mem::take(&mut self.syncing));
-        self.unsynced.take().into_iter().for_each(Delivery::ack);
-        if self.route == Route::Asked {
-            return self.open_route();
-        }
-        if let Err(error) = self.shelter.spool.done() {
-            tracing::warn!("cannot remove a segment of the spool: {error}");
-        }
-        self.retry_waiting();
-    }
-
-    /// It is known again what the backend has.
-    fn open_route(&mut self) {
-        self.route = Route::Open;
-        self.marks = self.committed.clone();
-        self.shelter.spool.rewind();
-        self.retry_waiting();
-    }
-
-    /// All that is not certain to be in the backend goes to the spool.
-    fn turn_to_spool(&mut self, route: Route) {
-        self.route = route;
-        self.batch = S::Batch::default();
-        let mut all = self.unsynced.take();
-        all.extend(self.flight.iter_mut().flat_map(|flight| flight.deliveries.drain(..)));
-        all.extend(self.held.take());
-        self.shelter.take_first(all, &mut self.teller);
     }
 
     fn tell_if_over(&mut self, now: Instant) {

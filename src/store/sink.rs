@@ -63,7 +63,8 @@ pub trait Sink: Sized + Send + 'static {
     /// [`Trouble`]: it is called again later.
     fn resume(&mut self) -> Result<Marks, Trouble>;
 
-    /// Stores a batch, and the marks that hold from then on: both or none, as the next `resume` will tell.
+    /// Stores a batch, which may be empty, and the marks that hold from then on: both or none, as the next `resume` will
+    /// tell.
     ///
     /// # Errors
     /// [`Trouble`]: it is not known whether the batch is stored.
