@@ -65,7 +65,7 @@ impl FileLock {
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).ok();
-                let holder = if holder.trim().is_empty() { "since just now" } else { holder.trim() };
+                let holder = if holder.trim().is_empty() { "one that has just begun" } else { holder.trim() };
                 return Err(TakeError::Held(holder.into()));
             }
             Err(errno) => return Err(TakeError::System(errno.into())),

@@ -31,6 +31,7 @@ fn nothing_committed_is_lost_whatever_is_killed_or_stopped() {
 
     let until = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < until {
+        // Nothing is waited for: the moment is to be any.
         std::thread::sleep(Duration::from_millis(random.u64(20..600)));
         let pid = node.try_status().and_then(|picture| picture.pid(jobs[random.usize(..jobs.len())]));
         match random.u8(0..20) {
@@ -61,6 +62,7 @@ fn assert_nothing_missing(picture: &Picture, jobs: &[&str]) {
 
 fn pause(pid: u32, random: &mut fastrand::Rng) {
     send(pid, Signal::STOP);
+    // Nothing is waited for: it is to be away for any time.
     std::thread::sleep(Duration::from_millis(random.u64(1..400)));
     send(pid, Signal::CONT);
 }
