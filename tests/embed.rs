@@ -77,7 +77,7 @@ fn an_embedded_supervisor_runs_answers_and_stops(types: &JobTypes, dir: &Path) {
     assert!(plan.changes.is_empty(), "{plan}");
     handle.stop("the test is over");
 
-    assert!(runs.join().unwrap().unwrap(), "every job ended as it should");
+    assert!(runs.join().unwrap().unwrap().is_clean, "every job ended as it should");
     assert!(handle.status().is_err());
 }
 

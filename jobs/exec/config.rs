@@ -6,7 +6,7 @@ use std::time::Duration;
 use enrgdaq::job::Refusal;
 use enrgdaq::message::StoreConfig;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Runs a program of any language as a job. What it writes to its standard output is stored, as `format` says; its standard
 /// error is its log.
@@ -19,7 +19,7 @@ use serde::Deserialize;
 pub(crate) struct ExecConfig {
     /// The program and its arguments: `["python3", "read_out.py"]`. A program without a slash is looked for in `PATH`, a
     /// relative one with a slash in `supervise.cwd`. There is no shell, unless it is the program.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), example = ["python3", "read_out.py"])]
     pub(super) command: Vec<String>,
     /// What the program writes to its standard output.
     #[serde(default)]
@@ -62,7 +62,7 @@ pub(crate) struct ExecConfig {
 }
 
 /// What a program writes to its standard output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
     /// Nothing that is stored: it goes to the log.
@@ -81,7 +81,7 @@ pub(crate) enum Format {
 }
 
 /// What a program reads from its standard input.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stdin {
     /// Nothing.
@@ -92,7 +92,7 @@ pub(crate) enum Stdin {
 }
 
 /// When a program is ready.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ready {
     /// As soon as it runs.
@@ -107,7 +107,7 @@ pub(crate) enum Ready {
 }
 
 /// The type of the cells of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CellType {
     /// A whole number of 64 bits, with sign.
@@ -121,7 +121,7 @@ pub(crate) enum CellType {
 }
 
 /// Where a raw record ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Framing {
     /// Its length stands before it: 4 bytes, the lowest first.

@@ -17,6 +17,11 @@ impl Pulse {
         Self { next: Instant::now(), interval }
     }
 
+    /// How long it is until the next beat.
+    pub(super) fn left(&self) -> Duration {
+        self.next.saturating_duration_since(Instant::now())
+    }
+
     /// Waits for the next beat; `false` when the job is to end.
     pub(super) fn wait(&mut self, cx: &Context) -> bool {
         let goes_on = cx.sleep_until(self.next);

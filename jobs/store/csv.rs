@@ -2,6 +2,7 @@
 //! of file stores.
 
 use enrgdaq::job::Delivery;
+use enrgdaq::message::MessageKind;
 use enrgdaq::store::files::{Encoded, FileFormat, FileWish, Form};
 use enrgdaq::store::{Refused, Store};
 use schemars::JsonSchema;
@@ -12,11 +13,12 @@ use super::rows::append_rows;
 /// The job type.
 pub(crate) type CsvStore = Store<enrgdaq::store::files::Files<Csv>>;
 
-/// What stands in `[store_config.csv]` of a producer.
+/// Where rows go: a file of text, with a header.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CsvTarget {
     /// The file, relative to the store's `out_dir`. A message's tag is put before the ending: `name_tag.csv`.
+    #[schemars(example = &"data.csv")]
     file_path: String,
     /// Puts the local date of the message before the name, `2026-11-20_name.csv`: a new file every day.
     #[serde(default)]
@@ -38,6 +40,10 @@ impl FileFormat for Csv {
     const ALIASES: &'static [&'static str] = &["store_csv"];
     const BACKEND: &'static str = "csv";
     type Target = CsvTarget;
+
+    fn messages() -> Vec<MessageKind> {
+        vec![MessageKind::store_tabular()]
+    }
 
     fn file(target: &CsvTarget) -> FileWish<'_> {
         let ending = if target.use_zstd { ".zst" } else { "" };

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use enrgdaq::job::{Backend, Context, Delivery, Job, JobError, Kind};
+use enrgdaq::message::MessageKind;
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
 
@@ -36,7 +37,7 @@ fn yes() -> bool {
     true
 }
 
-/// The table `[store_config.memory]` has no keys.
+/// Messages are kept in memory; there is nothing to choose.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MemoryTarget {}
@@ -62,6 +63,10 @@ impl Job for MemoryStore {
 
     fn backend() -> Option<Backend> {
         Some(Backend { key: "memory", schema: schema_for!(MemoryTarget) })
+    }
+
+    fn messages() -> Vec<MessageKind> {
+        vec![MessageKind::store_tabular(), MessageKind::store_raw()]
     }
 
     fn new(config: MemoryStoreConfig, _: &Context) -> Result<Self, JobError> {

@@ -1,7 +1,7 @@
 //! `DAQJobStoreRaw`: bytes into files, as they come.
 
 use enrgdaq::job::Delivery;
-use enrgdaq::message::{StoreRaw, StoreRecords, StoreTable};
+use enrgdaq::message::{MessageKind, StoreRaw, StoreRecords, StoreTable};
 use enrgdaq::store::files::{Encoded, FileFormat, FileWish, Files, Form};
 use enrgdaq::store::{Refused, Store};
 use schemars::JsonSchema;
@@ -10,11 +10,12 @@ use serde::Deserialize;
 /// The job type.
 pub(crate) type RawStore = Store<Files<Raw>>;
 
-/// What stands in `[store_config.raw]` of a producer.
+/// Where bytes go: a file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawTarget {
     /// The file, relative to the store's `out_dir`. A message's tag is put before the ending: `name_tag.jpg`.
+    #[schemars(example = &"frames.bin")]
     file_path: String,
     /// Puts the local date of the message before the name, `2026-11-20_name.jpg`: a new file every day.
     #[serde(default)]
@@ -39,6 +40,10 @@ impl FileFormat for Raw {
     const TYPE: &'static str = "DAQJobStoreRaw";
     const BACKEND: &'static str = "raw";
     type Target = RawTarget;
+
+    fn messages() -> Vec<MessageKind> {
+        vec![MessageKind::store_raw()]
+    }
 
     fn file(target: &RawTarget) -> FileWish<'_> {
         FileWish { file_path: &target.file_path, ending: "", add_date: target.add_date, overwrite: target.overwrite }

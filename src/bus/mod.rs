@@ -34,6 +34,7 @@ pub(crate) use proxy::Proxies;
 pub use publisher::{Deadline, PublishError};
 pub(crate) use publisher::{Publisher, Tracked};
 pub(crate) use subscriber::{Arrival, Delivery, Subscriber, SubscriberCounts};
+pub(crate) use zap::{Gate, Guests, PublicKey, ShutOut, Stranger};
 
 use crate::message::Plane;
 

@@ -3,7 +3,6 @@
 //! Invariants: a thread ends within 100 ms of being told; while the data plane waits for a job that is full it still takes
 //! subscriptions and hears the bell; it waits for nobody but jobs, and the control plane for nobody at all.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +12,7 @@ use super::contexts::Contexts;
 use super::endpoints::{Curve, Endpoints, PlaneEndpoints, Transport};
 use super::error::BusError;
 use super::high_water;
-use super::zap::Gate;
+use super::zap::{Gate, Guests};
 use crate::message::Plane;
 use crate::os::{Wake, set_xpub_nodrop};
 
@@ -44,8 +43,8 @@ impl Proxies {
             Transport::Ipc(_) => None,
             Transport::Tcp => Some(Keys::new()?),
         };
-        let allowed = keys.iter().map(|keys| keys.client.public_key).collect::<HashSet<_>>();
-        let gate = |context| keys.is_some().then(|| Gate::open(context, allowed.clone())).transpose();
+        let guests: Guests = keys.iter().map(|keys| (keys.client.public_key, String::new())).collect();
+        let gate = |context| keys.is_some().then(|| Gate::open(context, guests.clone(), drop)).transpose();
         let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
         let mut proxies =

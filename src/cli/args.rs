@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::config::Role;
 use crate::control::SignalNumber;
 
 /// Takes the data of an experiment: starts the jobs of a folder of TOML files, and keeps them running.
@@ -27,6 +28,7 @@ Examples:
   enrgdaq status                       what the supervisor of configs/ is doing
   enrgdaq restart csv                  restart the job of configs/csv.toml
   enrgdaq plan                         what has changed in configs/ since it was read; then: enrgdaq reload
+  enrgdaq call test dump rows=5        have the job of configs/test.toml show its next 5 rows
   enrgdaq logs csv -n 50               the last 50 lines that it said
   enrgdaq logs -f --since 10m          what all said in the last 10 minutes, and from now on
   enrgdaq jobs describe DAQJobTest     all keys of a job type";
@@ -40,6 +42,16 @@ pub(super) struct Target {
     /// A running supervisor by its id, instead of by its folder.
     #[arg(long, global = true, value_name = "ID")]
     pub(super) id: Option<String>,
+    /// A supervisor elsewhere, by the REST API of its server, http://HOST:PORT or https://HOST:PORT; --id says which of the
+    /// server's nodes, without it the server itself. Also from ENRGDAQ_SERVER.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) server: Option<String>,
+    /// The token for --server. Better in ENRGDAQ_TOKEN, where others of this machine do not see it.
+    #[arg(long, global = true)]
+    pub(super) token: Option<String>,
+    /// Certificates (PEM) that are trusted for https, instead of the usual ones.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -108,6 +120,17 @@ pub(super) enum Subcommand {
         /// HUP, SIGHUP, USR1 …, or a number.
         signal: SignalNumber,
     },
+    /// Have a job carry out an operation of its own; print what it answers as JSON, a line each. Ctrl-C ends it.
+    #[command(after_help = "Example: enrgdaq call test dump rows=5")]
+    Call {
+        /// The job's name, or its unique id.
+        name: String,
+        /// The operation; each job type has its own.
+        operation: String,
+        /// Its parameters: the value as JSON, or else as text.
+        #[arg(value_name = "KEY=VALUE", value_parser = super::call::parameter)]
+        parameters: Vec<super::call::Parameter>,
+    },
     /// Show the last lines that a job said, or all jobs and the supervisor; or follow them.
     Logs(super::logs::Options),
     /// Show the job types that this program has.
@@ -115,8 +138,20 @@ pub(super) enum Subcommand {
         #[command(subcommand)]
         command: JobsCommand,
     },
+    /// Make the key pair of a node for `[cnc.curve]`: a file for this user alone, which must not be there yet.
+    Keygen {
+        /// The file.
+        file: PathBuf,
+    },
     /// Measure how fast this machine takes data, with every word verified. Exit status 0: nothing lost, nothing wrong.
     Bench(super::bench::Options),
+    /// Say who may use the REST API of this folder's supervisor.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Show who commanded what: one line for each command that changed something, or was to.
+    AuditLog(super::audit_log::Options),
     /// Print completions for a shell.
     #[command(after_help = "Example: enrgdaq completions bash > ~/.local/share/bash-completion/completions/enrgdaq")]
     Completions {
@@ -126,6 +161,29 @@ pub(super) enum Subcommand {
     /// Print docs/configuration.md, made from the types.
     #[command(hide = true)]
     Docs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it, once.
+    Add {
+        /// Whose it is: it stands in the audit log.
+        name: String,
+        /// What he may: viewer (look), operator (also start, stop, restart jobs), admin (all).
+        #[arg(long)]
+        role: Role,
+    },
+    /// List names and roles.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove one; it counts no more at once.
+    Rm {
+        /// Whose.
+        name: String,
+    },
 }
 
 #[derive(Debug, clap::Subcommand)]

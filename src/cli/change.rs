@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::args::Target;
-use super::ask::connect;
+use super::ask::{connect, remote};
 use crate::control::{Command, Reply, SignalNumber};
 
 pub(super) fn change(target: &Target, command: &Command, json: bool) -> Result<ExitCode, CliError> {
@@ -30,7 +30,21 @@ pub(super) fn add(target: &Target, file: &Path) -> Result<ExitCode, CliError> {
     if !path.is_file() || path.extension().is_none_or(|extension| extension != "toml") {
         return Err(fail("a job is a file NAME.toml".into()));
     }
+    if remote(target)?.is_some() {
+        return bring(target, &path);
+    }
     change(target, &Command::Add { path }, false)
+}
+
+/// To a supervisor elsewhere a file goes by its text.
+fn bring(target: &Target, path: &Path) -> Result<ExitCode, CliError> {
+    let config = std::fs::read_to_string(path)?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let reply = connect(target)?.call(&Command::Run { config, name, restart_on_crash: true })?;
+    if let Reply::Job { name, .. } = reply {
+        println!("+ {name}  new");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn signal(target: &Target, name: String, signal: SignalNumber) -> Result<ExitCode, CliError> {

@@ -4,13 +4,17 @@
 
 mod args;
 mod ask;
+mod audit_log;
 mod bench;
+mod call;
 mod change;
 mod check;
 mod jobs;
+mod keygen;
 mod logs;
 mod run;
 mod status;
+mod token;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -61,7 +65,13 @@ enum CliError {
     #[error(transparent)]
     Config(#[from] crate::config::Report),
     #[error(transparent)]
+    Token(#[from] crate::control::tokens::TokenError),
+    #[error(transparent)]
+    Key(#[from] crate::control::KeyError),
+    #[error(transparent)]
     Bench(#[from] bench::BenchError),
+    #[error("cannot start the program anew")]
+    Renew(#[source] std::io::Error),
     #[error("{0}")]
     Usage(String),
     #[error("cannot write the output")]
@@ -86,12 +96,16 @@ fn execute(args: Args, types: &JobTypes) -> Result<ExitCode, CliError> {
         Some(Subcommand::Rm { name }) => change::change(&target, &Command::Remove { name }, false),
         Some(Subcommand::Scale { name, copies }) => change::change(&target, &Command::Scale { name, copies }, false),
         Some(Subcommand::Signal { name, signal }) => change::signal(&target, name, signal),
+        Some(Subcommand::Call { name, operation, parameters }) => call::call(&target, name, &operation, parameters),
         Some(Subcommand::Logs(options)) => logs::logs(&target, options),
         Some(Subcommand::Jobs { command: JobsCommand::List }) => jobs::list(types),
         Some(Subcommand::Jobs { command: JobsCommand::Describe { job_type, schema } }) => {
             jobs::describe(types, &job_type, schema)
         }
+        Some(Subcommand::Keygen { file }) => keygen::keygen(&file),
         Some(Subcommand::Bench(options)) => bench::bench(&options, types),
+        Some(Subcommand::Token { command }) => token::token(&target, command),
+        Some(Subcommand::AuditLog(options)) => audit_log::audit_log(&target, &options),
         Some(Subcommand::Docs) => jobs::docs(types),
         Some(Subcommand::Completions { shell }) => {
             clap_complete::generate(shell, &mut Args::command(), "enrgdaq", &mut std::io::stdout());

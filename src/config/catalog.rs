@@ -10,7 +10,9 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::job;
+use super::json;
 use super::schema::Node;
+use crate::message::{BadField, Body, Message, MessageKind, Stop};
 
 /// What a job is to the others. It decides the order of start and stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +62,8 @@ pub struct TypeInfo {
     pub schema: Schema,
     /// The backend that a store serves.
     pub backend: Option<Backend>,
+    /// Messages that its jobs take from outside, besides those that all take.
+    pub messages: Vec<MessageKind>,
     /// Decodes the job's own keys and looks at them once more; called when the schema has no objection left.
     pub check: fn(&Value) -> Result<(), Vec<Refusal>>,
     /// Whether a job with these keys of its own can be watched by this `watchdog_timeout_seconds`; called when `check` has no
@@ -113,6 +117,23 @@ pub enum CatalogError {
         /// The common key.
         key: String,
     },
+    /// A name leads to two message types.
+    #[error("two message types are called `{0}`; rename one of them")]
+    MessageNameTaken(&'static str),
+}
+
+/// Why something from outside is no message.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoMessage {
+    /// There is no type of that name that could be given.
+    #[error("there is no such message type")]
+    UnknownType,
+    /// It is not JSON.
+    #[error("no JSON: {0}")]
+    NoJson(String),
+    /// Its fields are others, or other values than they may be.
+    #[error("{}", .0.iter().map(BadField::to_string).collect::<Vec<_>>().join("; "))]
+    BadFields(Vec<BadField>),
 }
 
 /// All job types of a program.
@@ -147,7 +168,13 @@ impl Catalog {
                 return Err(CatalogError::KeyTaken { job_type: info.name, key: (*key).to_owned() });
             }
         }
-        Ok(Self { types })
+        let catalog = Self { types };
+        let messages = catalog.messages();
+        let differs = |kind: &&MessageKind| messages[kind.name()].schema() != kind.schema();
+        match catalog.types.iter().flat_map(|info| &info.messages).find(differs) {
+            Some(kind) => Err(CatalogError::MessageNameTaken(kind.name())),
+            None => Ok(catalog),
+        }
     }
 
     /// The job types, in the order they were given.
@@ -181,6 +208,37 @@ impl Catalog {
             }
         }
         backends
+    }
+
+    /// The message types that somebody outside can give to jobs, by their names.
+    #[must_use]
+    pub fn messages(&self) -> BTreeMap<&'static str, MessageKind> {
+        let of_types = self.types.iter().flat_map(|info| info.messages.iter().cloned());
+        let all = of_types.chain([MessageKind::of::<Stop>()]);
+        all.map(|kind| (kind.name(), kind)).collect()
+    }
+
+    /// Whether jobs of a type take a message type from outside.
+    #[must_use]
+    pub fn takes(&self, job_type: &str, message_type: &str) -> bool {
+        let takes = |info: &TypeInfo| info.messages.iter().any(|kind| kind.name() == message_type);
+        let mut of_name = self.types.iter().filter(|info| info.name == job_type);
+        of_name.any(|info| message_type == Stop::TYPE || takes(info))
+    }
+
+    /// Reads a message that somebody outside gives as JSON text.
+    ///
+    /// # Errors
+    /// [`NoMessage`]: all fields that the schema objects to.
+    pub fn read_message(&self, message_type: &str, payload: &str) -> Result<Message, NoMessage> {
+        let kind = self.messages().remove(message_type).ok_or(NoMessage::UnknownType)?;
+        let mut fields: Value = serde_json::from_str(payload).map_err(|error| NoMessage::NoJson(error.to_string()))?;
+        json::forget_nulls(&mut fields, kind.schema());
+        let faults = json::faults(&fields, kind.schema(), kind.name(), self);
+        match faults.is_empty() {
+            true => kind.message(&fields).map_err(|fault| NoMessage::BadFields(vec![fault])),
+            false => Err(NoMessage::BadFields(faults)),
+        }
     }
 }
 
@@ -223,6 +281,57 @@ mod tests {
         let catalog = catalog();
 
         assert_eq!(catalog.backends()["csv"].1, ["DAQJobStoreCSV"]);
+    }
+
+    /// The tests' job types, of which the first takes rows.
+    fn catalog_with_rows() -> Catalog {
+        let mut types = fake_types();
+        types[0].messages = vec![MessageKind::store_tabular()];
+        Catalog::new(types).unwrap()
+    }
+
+    #[test]
+    fn every_type_takes_a_stop_and_only_some_take_others() {
+        let catalog = catalog_with_rows();
+        let (first, second) = (catalog.types()[0].name, catalog.types()[1].name);
+
+        let takes = |job_type, message_type| catalog.takes(job_type, message_type);
+        assert!(takes(first, "DAQJobMessageStop") && takes(second, "DAQJobMessageStop"));
+        assert!(takes(first, "DAQJobMessageStoreTabular") && !takes(second, "DAQJobMessageStoreTabular"));
+        assert!(!takes("DAQJobNone", "DAQJobMessageStop"));
+    }
+
+    #[test]
+    fn a_message_is_read_or_every_field_at_fault_is_named() {
+        let read = |name, payload: &str| catalog_with_rows().read_message(name, payload).map(|message| message.kind);
+        let faults = |payload| read("DAQJobMessageStoreTabular", payload).unwrap_err().to_string();
+
+        assert_eq!(read("DAQJobMessageStop", "{\"reason\": \"\"}"), Ok("DAQJobMessageStop"));
+        assert_eq!(read("DAQJobMessageStoreTable", "{}"), Err(NoMessage::UnknownType));
+        assert!(faults("{\"keys\": [").starts_with("no JSON: EOF"));
+        assert_eq!(
+            faults("{\"kyes\": [], \"data\": 1, \"tag\": null, \"store_config\": {\"cvs\": {}}}"),
+            "`data`: expected a list of lists, found `1`; `kyes`: is no field of DAQJobMessageStoreTabular; did you mean \
+             `keys`?; `store_config.cvs`: is no backend; did you mean `csv`?"
+        );
+        let good = "{\"keys\": [\"a\"], \"data\": [[null]], \"store_config\": {\"csv\": {\"file_path\": \"a\"}}}";
+        assert_eq!(read("DAQJobMessageStoreTabular", good), Ok("DAQJobMessageStoreTabular"));
+    }
+
+    #[test]
+    fn a_name_that_leads_to_two_message_types_is_refused() {
+        #[derive(Serialize, Deserialize, schemars::JsonSchema)]
+        struct Other {}
+        impl Body for Other {
+            const TYPE: &'static str = "DAQJobMessageStoreTabular";
+        }
+        let mut types = fake_types();
+        types[0].messages = vec![MessageKind::store_tabular()];
+        types[1].messages = vec![MessageKind::of::<Other>()];
+
+        let error = Catalog::new(types).unwrap_err();
+
+        assert_eq!(error, CatalogError::MessageNameTaken("DAQJobMessageStoreTabular"));
     }
 
     #[test]

@@ -380,18 +380,23 @@ fn given_id(source: &Source, root: &DeTable<'_>) -> Option<(String, Diagnostic)>
 
 /// Keys whose values nobody else is to see: the text of a job's file goes to whoever asks for it.
 fn is_secret(key: &str) -> bool {
-    ["password", "secret", "token", "webhook"].iter().any(|word| key.contains(word))
+    const WORDS: [&str; 9] =
+        ["password", "passwd", "passphrase", "secret", "token", "webhook", "api_key", "apikey", "credential"];
+    let key = key.to_lowercase();
+    WORDS.iter().any(|word| key.contains(word))
 }
 
 /// The text with `"***"` for every secret.
 fn without_secrets(text: &str, root: &DeTable<'_>) -> String {
     fn collect(table: &DeTable<'_>, spans: &mut Vec<std::ops::Range<usize>>) {
-        for (key, value) in table {
-            match value.get_ref() {
-                DeValue::Table(table) => collect(table, spans),
-                DeValue::String(_) if is_secret(key.get_ref()) => spans.push(value.span()),
-                _ => {}
-            }
+        table.iter().for_each(|(key, value)| look_at(value, is_secret(key.get_ref()), spans));
+    }
+    fn look_at(value: &toml::Spanned<DeValue<'_>>, is_secret: bool, spans: &mut Vec<std::ops::Range<usize>>) {
+        match value.get_ref() {
+            DeValue::Table(table) => collect(table, spans),
+            DeValue::Array(values) => values.iter().for_each(|value| look_at(value, is_secret, spans)),
+            DeValue::String(_) if is_secret => spans.push(value.span()),
+            _ => {}
         }
     }
     let mut spans = Vec::new();
@@ -409,14 +414,14 @@ mod tests {
 
     #[test]
     fn what_goes_to_whoever_asks_has_no_secrets() {
-        let text =
-            "user = \"lab\"\npassword = 'p\"w' # ours\n[deep]\nslack_webhook_url = \"http://x\"\npasswords = 3\n";
+        let text = "user = \"lab\"\npassword = 'p\"w' # ours\nDB_TOKENS = ['a', \"b\"]\n[deep]\n\
+                    slack_webhook_url = \"http://x\"\npasswords = 3\n[[list]]\nAPI_KEY = 'c'\nkey = 'k'\n";
         let root = DeTable::parse(text).unwrap();
 
         let told = without_secrets(text, root.get_ref());
 
-        let expected =
-            "user = \"lab\"\npassword = \"***\" # ours\n[deep]\nslack_webhook_url = \"***\"\npasswords = 3\n";
+        let expected = "user = \"lab\"\npassword = \"***\" # ours\nDB_TOKENS = [\"***\", \"***\"]\n[deep]\n\
+                        slack_webhook_url = \"***\"\npasswords = 3\n[[list]]\nAPI_KEY = \"***\"\nkey = 'k'\n";
         assert_eq!(told, expected);
     }
 }

@@ -12,6 +12,7 @@
 //! Schema, through the [`Catalog`]; the same schemas make the reference ([`markdown`]).
 
 mod catalog;
+mod cnc;
 mod cycles;
 mod deployment;
 mod diagnostics;
@@ -20,33 +21,38 @@ mod family;
 mod files;
 mod job;
 mod job_type;
+mod json;
 mod limits;
 mod original;
 mod process;
 mod reference;
+mod role;
 mod schedule;
 mod schema;
 mod suggest;
 mod supervise;
 mod supervisor;
 mod syntax;
+pub mod templates;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, Refusal, TypeInfo, decode};
+pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, NoMessage, Refusal, TypeInfo, decode};
+pub use cnc::{CncConfig, CurveConfig, RestConfig};
 pub use deployment::{Deployment, load, load_for, load_supervisor, load_with};
 pub use diagnostics::{Diagnostic, Report, Severity};
 pub use family::{Overrides, Scaled};
 pub use job::{DeliveryMode, JobConfig, JobKeys, Replica, Wait};
 pub use process::{ProcessSetup, Rlimits, StopSignal};
 pub use reference::{describe, markdown};
+pub use role::Role;
 pub use schedule::{Next, Schedule};
 pub use supervise::{MemoryLimits, Restart, Supervise, SuperviseKeys};
 pub use supervisor::{
-    BusConfig, CncConfig, DiskConfig, FederationConfig, LogFormat, LogsConfig, MemoryConfig, SupervisorConfig,
-    Transport, Verbosity,
+    BusConfig, DiskConfig, FederationConfig, LogFormat, LogsConfig, MemoryConfig, SupervisorConfig, Transport,
+    Verbosity,
 };
 
 pub(crate) use family::{MOST_COPIES, is_meant};

@@ -123,6 +123,23 @@ impl<'s> Node<'s> {
         }
     }
 
+    /// Whether a table says that it takes keys that it does not name.
+    pub(super) fn takes_others(self) -> bool {
+        self.resolved().here.get("additionalProperties") == Some(&Value::Bool(true))
+    }
+
+    /// Whether null may stand here.
+    pub(super) fn allows_null(self) -> bool {
+        let node = self.resolved();
+        let is_listed = |key: &str, null: Value| {
+            node.here.get(key).and_then(Value::as_array).is_some_and(|listed| listed.contains(&null))
+        };
+        node.is_null()
+            || is_listed("type", "null".into())
+            || is_listed("enum", Value::Null)
+            || ["anyOf", "oneOf"].iter().flat_map(|key| node.parts(key)).any(Node::allows_null)
+    }
+
     /// What each item of a list must be.
     pub(super) fn item(self, index: usize) -> Option<Node<'s>> {
         let tuple = self.here.get("prefixItems").and_then(|items| items.get(index));

@@ -1,6 +1,7 @@
 //! A client of the local socket: what the command line speaks with.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::changes::Changes;
 use super::command::{Command, Reply};
+use super::http_client::HttpClient;
 use super::local::socket_path;
 use super::status::Status;
-use super::wire::call_line;
+use super::wire::{call_line, read_reply};
 use crate::os::{DirectoryError, runtime_dir};
 
 /// How long a question may take.
@@ -47,11 +48,32 @@ pub enum ClientError {
     /// It refused.
     #[error("{0}")]
     Refused(String),
+    /// The server of `--server` cannot be used.
+    #[error("cannot use the server {server}: {why}")]
+    Server {
+        /// Its URL.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// What came could not be handed on.
+    #[error("cannot write what came")]
+    Output(#[source] io::Error),
 }
 
-/// A connection to one supervisor.
+/// A way to one supervisor.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client(Way);
+
+#[derive(Debug)]
+enum Way {
+    Socket(Socket),
+    Server(HttpClient),
+}
+
+/// A connection to the local socket.
+#[derive(Debug)]
+struct Socket {
     stream: BufReader<UnixStream>,
     path: PathBuf,
     next_id: u64,
@@ -65,7 +87,7 @@ impl Client {
     pub fn connect(supervisor_id: &str) -> Result<Self, ClientError> {
         let path = socket_path(&runtime_dir(supervisor_id)?);
         match UnixStream::connect(&path) {
-            Ok(stream) => Ok(Self { stream: BufReader::new(stream), path, next_id: 2 }),
+            Ok(stream) => Ok(Self(Way::Socket(Socket { stream: BufReader::new(stream), path, next_id: 2 }))),
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     Err(ClientError::NotRunning { id: supervisor_id.into() })
@@ -75,25 +97,32 @@ impl Client {
         }
     }
 
+    /// Asks a supervisor behind a server.
+    pub(crate) fn over(server: HttpClient) -> Self {
+        Self(Way::Server(server))
+    }
+
     /// Asks, and waits until it is done.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the supervisor's own words; [`ClientError::Connection`] where it ends meanwhile.
     pub fn call(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        let answer = self.exchange(command)?;
-        if answer["failed"] == true {
-            let message = answer["error"]["message"].as_str().unwrap_or("it did not say why");
-            return Err(ClientError::Refused(message.into()));
+        self.call_with_parts(command, |_| Ok(()))
+    }
+
+    /// Asks, and waits until it is done; what comes before the answer goes to `take`.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and [`ClientError::Output`] of `take`, which ends the connection.
+    pub fn call_with_parts(
+        &mut self,
+        command: &Command,
+        take: impl FnMut(Value) -> io::Result<()>,
+    ) -> Result<Reply, ClientError> {
+        match &mut self.0 {
+            Way::Socket(socket) => answer_of(command, socket.exchange(command, take)?),
+            Way::Server(server) => server.call(command, take),
         }
-        match command {
-            // Read as what it must be, so that an answer that does not fit says where.
-            Command::Status => serde_json::from_value::<Status>(answer).map(|status| Reply::Status(Box::new(status))),
-            Command::Plan | Command::Reload | Command::Add { .. } | Command::Remove { .. } | Command::Scale { .. } => {
-                serde_json::from_value::<Changes>(answer).map(Reply::Changes)
-            }
-            Command::Job { .. } | Command::Signal { .. } | Command::Logs { .. } => serde_json::from_value(answer),
-        }
-        .map_err(ClientError::Answer)
     }
 
     /// Asks for the status, as the JSON that came.
@@ -103,13 +132,26 @@ impl Client {
     pub fn status(&mut self) -> Result<Status, ClientError> {
         match self.call(&Command::Status)? {
             Reply::Status(status) => Ok(*status),
-            Reply::Logs { .. } | Reply::Job { .. } | Reply::Changes(_) => {
-                Err(ClientError::Refused("an answer to another question".into()))
-            }
+            _ => Err(ClientError::Refused("an answer to another question".into())),
         }
     }
+}
 
-    fn exchange(&mut self, command: &Command) -> Result<Value, ClientError> {
+/// What a last answer says.
+pub(super) fn answer_of(command: &Command, answer: Value) -> Result<Reply, ClientError> {
+    if answer["failed"] == true {
+        let message = answer["error"]["message"].as_str().unwrap_or("it did not say why");
+        return Err(ClientError::Refused(message.into()));
+    }
+    read_reply(command, answer).map_err(ClientError::Answer)
+}
+
+impl Socket {
+    fn exchange(
+        &mut self,
+        command: &Command,
+        mut take: impl FnMut(Value) -> io::Result<()>,
+    ) -> Result<Value, ClientError> {
         let id = self.next_id;
         self.next_id += 2;
         // An order takes as long as the job does; a question is answered at once.
@@ -126,10 +168,17 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ClientError::Silent),
                 Err(error) => return Err(fail(&self.path, error)),
             }
-            let answer: Value = serde_json::from_str(&line).map_err(ClientError::Answer)?;
+            let mut answer: Value = serde_json::from_str(&line).map_err(ClientError::Answer)?;
             let is_for_all = answer["id"].is_null() && answer["failed"] == true;
             if is_for_all || answer["id"] == id && answer["finished"] == true {
                 return Ok(answer);
+            }
+            if answer["id"] == id
+                && let Err(error) = take(answer["data"].take())
+            {
+                // Whoever goes away is not answered any more.
+                self.stream.get_ref().shutdown(Shutdown::Both).ok();
+                return Err(ClientError::Output(error));
             }
         }
     }

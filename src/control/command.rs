@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
 
 use super::changes::Changes;
 use super::logs::{LogQuery, LoggedLine};
 use super::signal::SignalNumber;
 use super::status::{StateName, Status};
+use crate::config::Role;
+use crate::message::JobInfo;
 
 /// A command, whichever way it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,85 @@ pub enum Command {
         /// Which.
         signal: SignalNumber,
     },
+    /// The text of a job's file, without its secrets.
+    Config {
+        /// Its name.
+        name: String,
+    },
+    /// All of [`Status`](Self::Status), and what each job was told: for programs that show it.
+    Inventory,
+    /// Restarts all jobs, each as [`Order::Restart`] does.
+    RestartAll,
+    /// Ends all jobs, and starts the program anew.
+    Renew {
+        /// Runs the `update_command` of the node before.
+        update: bool,
+    },
+    /// Runs a job whose file comes with the command, also after a restart of the supervisor. It takes the place of one
+    /// that came this way with the same `daq_job_unique_id`, or, if a name is given, under that name.
+    Run {
+        /// The text of its file.
+        config: String,
+        /// Its name; without it: made from its unique id, or else its type.
+        name: Option<String>,
+        /// Whether its policy starts it again; otherwise it never is.
+        restart_on_crash: bool,
+    },
+    /// Ends a job.
+    End {
+        /// Which.
+        job: JobRef,
+        /// Also after a restart of the supervisor it is not there any more; otherwise it stays stopped.
+        remove: bool,
+    },
+    /// Gives a message to the jobs that take its type.
+    Send {
+        /// The type, such as `DAQJobMessageStop`.
+        message_type: String,
+        /// Its fields, as JSON text.
+        payload: String,
+        /// Only to the job of this unique id.
+        target: Option<String>,
+    },
+    /// Has a job carry out an operation of its own; what it sends before the last response comes as parts.
+    Forward {
+        /// The job's name, or its unique id.
+        name: String,
+        /// What is asked: an object whose `do` names the operation.
+        operation: Value,
+    },
+}
+
+impl Command {
+    /// What somebody must be to give it: whoever only looks changes nothing. One exhaustive table.
+    #[must_use]
+    pub fn needs(&self) -> Role {
+        match self {
+            Self::Status | Self::Logs { .. } | Self::Plan | Self::Config { .. } | Self::Inventory => Role::Viewer,
+            Self::Job { .. }
+            | Self::Signal { .. }
+            | Self::Reload
+            | Self::RestartAll
+            | Self::End { remove: false, .. }
+            | Self::Send { .. }
+            | Self::Forward { .. } => Role::Operator,
+            Self::Add { .. }
+            | Self::Remove { .. }
+            | Self::Scale { .. }
+            | Self::Renew { .. }
+            | Self::Run { .. }
+            | Self::End { remove: true, .. } => Role::Admin,
+        }
+    }
+}
+
+/// A job as other programs name it: by its unique id, or by its name, or by its type if only one job has that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobRef {
+    /// Its name, or its type.
+    pub name: Option<String>,
+    /// Its unique id; counts before the name.
+    pub unique_id: Option<String>,
 }
 
 /// What an operator can want of a job.
@@ -72,7 +153,7 @@ pub enum Order {
 }
 
 /// An answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
     /// To [`Command::Status`].
@@ -91,34 +172,54 @@ pub enum Reply {
         file: Option<PathBuf>,
         /// Since when lines are kept in memory, in milliseconds since the Unix epoch: what was said before, by jobs of an
         /// earlier start of the supervisor, may be in the file.
-        #[serde(default)]
         begins: i64,
     },
     /// To [`Command::Plan`], [`Command::Reload`], [`Command::Add`], [`Command::Remove`], [`Command::Scale`].
     Changes(Changes),
-    /// To [`Command::Job`] and [`Command::Signal`]: what state it is in now.
+    /// To [`Command::Job`], [`Command::Signal`], [`Command::Run`] and [`Command::End`]: what state it is in now.
     Job {
         /// Its name.
         name: String,
         /// Its state.
         state: StateName,
     },
+    /// To [`Command::Config`].
+    Config {
+        /// The job's name.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// The text of the file, with `"***"` for every secret.
+        config: String,
+    },
+    /// To [`Command::Inventory`].
+    Inventory {
+        /// The picture of now.
+        status: Box<Status>,
+        /// What each job was told, in the order of the status.
+        jobs: Vec<JobInfo>,
+    },
+    /// To [`Command::RestartAll`] and [`Command::Renew`].
+    Done {
+        /// What was done.
+        message: String,
+    },
+    /// To [`Command::Send`].
+    Sent {
+        /// What was done.
+        message: String,
+        /// To how many jobs it went.
+        jobs_notified: usize,
+    },
+    /// To [`Command::Forward`]: the last response.
+    Response {
+        /// What the job answered.
+        data: Value,
+    },
 }
-
-/// A command on its way to who executes it, with the way back for the answer.
-#[derive(Debug)]
-pub(crate) struct Inquiry {
-    /// What is asked.
-    pub(crate) command: Command,
-    /// Where the answer goes.
-    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
-}
-
-/// Where inquiries are handed in.
-pub(crate) type Desk = mpsc::Sender<Inquiry>;
 
 /// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// No job has that name.
     #[error("there is no job `{name}`{}", suggestion(.similar.as_deref()))]
@@ -172,6 +273,83 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+    /// Who asks may not.
+    #[error("this needs the role {needs}, and you have {has}")]
+    Forbidden {
+        /// What it needs.
+        needs: Role,
+        /// What he has.
+        has: Role,
+    },
+    /// Nobody elsewhere may have this node run programs.
+    #[error(
+        "{what}: nobody elsewhere may have this node run programs, unless its `[cnc]` says `allow_remote_exec = true`"
+    )]
+    NotFromElsewhere {
+        /// What would run one.
+        what: String,
+    },
+    /// No update is configured.
+    #[error("no update: `[cnc]` of this node has no `update_command`")]
+    NoUpdate,
+    /// The update did not work; nothing has changed.
+    #[error("the update failed, so that nothing is restarted: {why}")]
+    UpdateFailed {
+        /// Why.
+        why: String,
+    },
+    /// Several jobs could be meant.
+    #[error("`{name}` could be {}; say which by its name or unique id", .jobs.join(" or "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// Some of those that it could be.
+        jobs: Vec<String>,
+    },
+    /// There is no message type of that name.
+    #[error("Unknown message type `{message_type}`; there are {}", .known.join(", "))]
+    UnknownMessage {
+        /// What was asked for.
+        message_type: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// What came is not what the message holds.
+    #[error("this is no {message_type}: {why}")]
+    BadPayload {
+        /// The type.
+        message_type: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// No job takes that message.
+    #[error("No jobs accepted a {message_type}{}", .target.as_ref().map_or_else(String::new, |id| format!(" (target: {id})")))]
+    NobodyTakes {
+        /// The type.
+        message_type: String,
+        /// To whom it was to go.
+        target: Option<String>,
+    },
+    /// The job could not carry out the operation, or does not know it.
+    #[error("`{name}`: {why}")]
+    Operation {
+        /// The job's name.
+        name: String,
+        /// Why.
+        why: String,
+        /// What else it answered.
+        data: Value,
+    },
+    /// What was asked is not to be had; told by another supervisor.
+    #[error("{message}")]
+    Elsewhere {
+        /// The class of its refusal.
+        class: String,
+        /// Its words.
+        message: String,
+        /// What else it answered.
+        data: Value,
+    },
     /// The supervisor is about to end.
     #[error("the supervisor is stopping")]
     Stopping,
@@ -191,6 +369,13 @@ pub enum Refusal {
         /// Why.
         why: String,
     },
+}
+
+impl Refusal {
+    /// A refusal of a class of its own.
+    pub(crate) fn of_class(class: &str, message: impl Into<String>) -> Self {
+        Self::Elsewhere { class: class.into(), message: message.into(), data: Value::Null }
+    }
 }
 
 fn suggestion(similar: Option<&str>) -> String {

@@ -11,17 +11,21 @@ use std::time::Duration;
 
 use rustix::process::getuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::command::{Desk, Inquiry, Refusal};
-use super::wire::{Call, WireError, answer_line, failure_line, parse_line};
+use super::caller::Caller;
+use super::desk::Desk;
+use super::wire::{Call, WireError, answer_line, failure_line, parse_line, part_line};
 
 /// Clients at a time.
 const MAX_CLIENTS: usize = 64;
 
 /// Calls of one client that may be under way at a time.
 const MAX_CALLS: usize = 16;
+
+/// Parts of an answer that may wait for a client here; more wait where they come from.
+const MAX_PARTS: usize = 4;
 
 /// How often somebody looks whether a client that says no more is still there.
 const LOOK_AFTER_CLIENT: Duration = Duration::from_millis(250);
@@ -69,9 +73,12 @@ pub(crate) fn serve(listener: UnixListener, desk: Desk) -> io::Result<JoinHandle
                 };
                 clients.remove(idle).task.abort();
             }
-            if stream.peer_cred().is_ok_and(|peer| [0, getuid().as_raw()].contains(&peer.uid())) {
+            let peer = stream.peer_cred().ok().filter(|peer| [0, getuid().as_raw()].contains(&peer.uid()));
+            if let Some(peer) = peer {
+                let process = peer.pid().map_or_else(String::new, |pid| format!(" pid {pid}"));
+                let caller = Caller::here(format!("uid {}", peer.uid()), format!("control socket{process}"));
                 let calls = Arc::new(Semaphore::new(MAX_CALLS));
-                let task = tokio::spawn(converse(stream, desk.clone(), calls.clone()));
+                let task = tokio::spawn(converse(stream, caller, desk.clone(), calls.clone()));
                 clients.push(Conversation { task, calls });
             }
         }
@@ -91,7 +98,7 @@ impl Conversation {
     }
 }
 
-async fn converse(stream: tokio::net::UnixStream, desk: Desk, calls: Arc<Semaphore>) {
+async fn converse(stream: tokio::net::UnixStream, caller: Caller, desk: Desk, calls: Arc<Semaphore>) {
     let (reading, mut writing) = stream.into_split();
     let (answers, mut to_write) = mpsc::channel::<String>(MAX_CALLS);
     let writer = tokio::spawn(async move {
@@ -112,9 +119,9 @@ async fn converse(stream: tokio::net::UnixStream, desk: Desk, calls: Arc<Semapho
                     Ok(place) = calls.clone().acquire_owned() => place,
                     () = hung_up(lines.get_ref().as_ref()) => break,
                 };
-                let (desk, answers) = (desk.clone(), answers.clone());
+                let (desk, answers, caller) = (desk.clone(), answers.clone(), caller.clone());
                 under_way.spawn(async move {
-                    answers.send(answer(call, &desk).await).await.ok();
+                    answer(call, &caller, &desk, &answers).await;
                     drop(place);
                 });
             }
@@ -150,12 +157,16 @@ async fn next_line(lines: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Vec<u8>
     }
 }
 
-async fn answer(call: Call, desk: &Desk) -> String {
-    let (reply, answer) = oneshot::channel();
-    let sent = desk.send(Inquiry { command: call.command, reply }).await;
-    let answer = match sent {
-        Ok(()) => answer.await.unwrap_or(Err(Refusal::Stopping)),
-        Err(_) => Err(Refusal::Stopping),
+/// Has a call carried out; parts are written as they come.
+async fn answer(call: Call, caller: &Caller, desk: &Desk, lines: &mpsc::Sender<String>) {
+    let Call { id, command, connection_id } = call;
+    let (parts, mut to_send) = mpsc::channel(MAX_PARTS);
+    let asked = desk.ask_for_parts(caller, command, parts);
+    let sent = async {
+        while let Some(part) = to_send.recv().await {
+            lines.send(part_line(&id, &part)).await.ok();
+        }
     };
-    answer_line(&call.id, &answer)
+    let (answer, ()) = tokio::join!(asked, sent);
+    lines.send(answer_line(&id, connection_id.as_deref(), &answer)).await.ok();
 }

@@ -3,6 +3,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::job::LogLine;
@@ -28,7 +29,7 @@ impl Default for LogQuery {
 }
 
 /// A line of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LoggedLine {
     /// Rises from line to line over all jobs of a supervisor; that of one job has gaps.
     pub number: u64,
@@ -40,7 +41,7 @@ pub struct LoggedLine {
 }
 
 /// What became of a job's lines, over all its starts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogCounts {
     /// What it said.
     pub lines: u64,

@@ -1,12 +1,13 @@
 //! The picture of a supervisor and its jobs, as `status` gives it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::logs::LogCounts;
 use crate::message::{Alert, JobStats, SupervisorInfo};
 
 /// Everything.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The supervisor itself.
     pub supervisor: SupervisorStatus,
@@ -19,7 +20,7 @@ pub struct Status {
 }
 
 /// The supervisor itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SupervisorStatus {
     /// Id and tags.
     #[serde(flatten)]
@@ -48,7 +49,7 @@ pub struct SupervisorStatus {
 }
 
 /// One job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobStatus {
     /// Its name.
     pub name: String,
@@ -81,7 +82,7 @@ pub struct JobStatus {
 }
 
 /// The name of a state, as people and programs read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
     /// Not running, and not to be started by itself.
@@ -103,7 +104,7 @@ pub enum StateName {
 }
 
 /// The shared memory of one writer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionStatus {
     /// Its size for payloads and envelopes.
     pub size_bytes: u64,
@@ -123,7 +124,7 @@ pub struct RegionStatus {
 }
 
 /// The messages from one writer to one reader.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Edge {
     /// The writer's name.
     pub writer: String,

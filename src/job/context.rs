@@ -13,15 +13,19 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
 use super::measures::{Figures, Latencies};
+use super::operation::{Operation, Post};
 use super::outlet::Outlet;
 use super::publisher::Publisher;
+use super::requests::{RequestDesk, Requests};
 use super::seats::Seats;
 use super::spec::JobSpec;
 use super::stop::StopBell;
 use super::tally::Tally;
 use super::types::JobError;
-use crate::bus::{self, Contexts, Deadline, Subscriber};
-use crate::message::{Body, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Severity, Topic};
+use crate::bus::{self, BusError, Contexts, Deadline, Subscriber};
+use crate::message::{
+    Body, JobInfo, JobReady, JobStarted, Message, Origin, Plane, Receipt, Request, Response, Severity, Topic,
+};
 use crate::os::Wake;
 
 /// How often the publisher is asked whether it has heard.
@@ -37,6 +41,7 @@ struct Inner {
     publisher: Publisher,
     inbox: Inbox,
     stop: StopBell,
+    requests: Arc<RequestDesk>,
     progress: AtomicU64,
     is_ready: AtomicBool,
     latencies: Arc<Latencies>,
@@ -52,12 +57,14 @@ pub(super) struct Parts {
     pub(super) tally: Tally,
     pub(super) stop: StopBell,
     pub(super) backends: std::collections::BTreeMap<&'static str, Vec<&'static str>>,
+    /// Its type takes messages from outside.
+    pub(super) takes_messages: bool,
 }
 
 impl Context {
     /// Connects to the bus, and waits until all subscriptions stand.
     pub(super) fn open(contexts: &Contexts, parts: Parts) -> Result<Self, JobError> {
-        let Parts { spec, tally, stop, backends } = parts;
+        let Parts { spec, tally, stop, backends, takes_messages } = parts;
         let topics = spec.topics.iter().map(|name| Topic::named(name)).collect::<Result<Vec<_>, _>>();
         let topics = topics.map_err(|error| JobError::Config(format!("topics_to_subscribe: {error}")))?;
         let origin = Origin {
@@ -71,20 +78,24 @@ impl Context {
         let bus = bus::Publisher::connect(contexts, &spec.endpoints, origin.clone(), stop.bell().clone())?;
         let planes = [Plane::Control, Plane::Data];
         let mut subscriber = Subscriber::connect(contexts, &spec.endpoints, &planes)?;
+        let own = takes_messages.then(|| Topic::messages_to(&spec.unique_id));
         topics
             .iter()
             .flat_map(|topic| on_bus(topic, reader.is_some()))
+            .chain(own)
             .try_for_each(|topic| subscriber.subscribe(&topic))?;
         confirm(&bus, &mut subscriber, &planes, &Topic::probe(&spec.instance_id, "inbox"), stop.bell())?;
         let (tally, latencies) = (Arc::new(tally), Arc::new(Latencies::new()));
         let outlet = Outlet::new(bus, writer, (tally.clone(), origin, stop.clone()));
         let publisher = Publisher::new(outlet, backends);
         let inbox = Inbox::new((subscriber, topics.clone()), reader, (tally.clone(), latencies.clone()), stop.clone())?;
+        let requests = Arc::new(RequestDesk::new(stop.clone()).map_err(BusError::System)?);
         let inner = Inner {
             spec,
             publisher,
             inbox,
             stop,
+            requests,
             progress: AtomicU64::new(0),
             is_ready: AtomicBool::new(false),
             latencies,
@@ -125,9 +136,70 @@ impl Context {
         &self.0.publisher
     }
 
-    /// Receives what the job subscribed: its type's topics, and `topics_to_subscribe` of its config.
+    /// Receives what the job subscribed: its type's topics, `topics_to_subscribe` of its config, and the
+    /// [messages](super::Job::messages) that somebody outside gives to it.
     pub fn inbox(&self) -> &Inbox {
         &self.0.inbox
+    }
+
+    /// What people and programs outside ask of this job with `enrgdaq call`. A job answers operations as long as it holds
+    /// this; without it all fail at once. Take it in [`Job::new`](super::Job::new): then the job answers from when it is
+    /// ready on.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use enrgdaq::job::{Context, Operation, Requests};
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Range { low: f64, high: f64 }
+    ///
+    /// fn take_data(cx: &Context, requests: &Requests) {
+    ///     let mut range = Range { low: 0.0, high: 1.0 };
+    ///     while !cx.stopping() {
+    ///         // … a row of data; then, where the job would sleep:
+    ///         let Some(operation) = requests.next(Duration::from_secs(1)) else { continue };
+    ///         match operation.name() {
+    ///             "set_range" => {
+    ///                 let Some(wanted) = operation.parse() else { continue };
+    ///                 range = wanted;
+    ///                 operation.finish(());
+    ///             }
+    ///             "width" => operation.finish(range.high - range.low),
+    ///             _ => operation.fail_unknown(&["set_range", "width"]),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn requests(&self) -> Requests {
+        Requests::new(self.0.requests.clone())
+    }
+
+    /// The same for a job that cannot look for operations itself, since it waits for a device or for messages: a thread of
+    /// its own hands them to `handler`, one after the other, until the job is to end. A panic there ends the thread, and
+    /// operations fail from then on.
+    ///
+    /// ```no_run
+    /// # use enrgdaq::job::{Context, JobError};
+    /// # fn new(cx: &Context) -> Result<(), JobError> {
+    /// cx.answer(|operation| match operation.name() {
+    ///     "ping" => operation.finish("pong"),
+    ///     _ => operation.fail_unknown(&["ping"]),
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn answer(&self, mut handler: impl FnMut(Operation) + Send + 'static) -> Result<(), JobError> {
+        let requests = self.requests();
+        let work = move || {
+            while let Some(operation) = requests.next(Duration::MAX) {
+                handler(operation);
+            }
+        };
+        let begun = std::thread::Builder::new().name("operations".into()).spawn(work);
+        begun.map(drop).map_err(|error| JobError::failed("the system refused a thread for operations", error))
     }
 
     /// Whether the job is to end.
@@ -258,6 +330,39 @@ impl Context {
 
     pub(super) fn latencies(&self) -> &Latencies {
         &self.0.latencies
+    }
+
+    /// Takes in what somebody asks of this start of the job; what is for another start was answered when that ended.
+    pub(super) fn take_request(&self, request: Request) {
+        let is_mine = request.instance_id.is_empty() || request.instance_id == self.instance_id();
+        // Data may have to wait for its readers, and who answers must not.
+        let topic = Topic::named(&request.reply_topic).ok().filter(|topic| topic.plane() == Plane::Control);
+        let (true, Some(topic)) = (is_mine, topic) else { return };
+        let outlet = self.publisher().outlet().clone();
+        let post = Post::new(move |response: &Response| {
+            let message = Message::of(response).map_err(bus::PublishError::Encode);
+            let topics = std::slice::from_ref(&topic);
+            let sent = message.and_then(|message| outlet.bus().publish(topics, &message, Deadline::Stop));
+            if let Err(error) = sent {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a response could not be sent");
+            }
+        });
+        self.0.requests.take(request.id, request.operation, post);
+    }
+
+    /// Hears what became of responses.
+    pub(super) fn take_receipt(&self, receipt: Receipt) {
+        self.0.requests.receipt(receipt.id, receipt.taken, receipt.cancel);
+    }
+
+    /// Last responses that perhaps were not heard are sent again.
+    pub(super) fn repeat_responses(&self) {
+        self.0.requests.repeat();
+    }
+
+    /// What is asked and not answered has failed.
+    pub(super) fn close_requests(&self) {
+        self.0.requests.close();
     }
 
     /// Nothing is received any more.

@@ -1,4 +1,4 @@
-//! The thread beside the job: hears stop, beats, reports statistics.
+//! The thread beside the job: hears stop and what others ask of it, beats, reports statistics.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::measures::Reporter;
 use super::stop::Cause;
 use super::types::JobError;
 use crate::bus::{BusError, Contexts, Subscriber};
-use crate::message::{Plane, StatsReport, Stop, Topic};
+use crate::message::{Envelope, Plane, Receipt, Request, StatsReport, Stop, Topic};
 use crate::os::Wake;
 
 /// The heartbeat comes this often, and statistics if there is news.
@@ -55,12 +55,7 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
             beat(cx, &mut reporter);
         }
         match orders.next(due.saturating_duration_since(Instant::now()), &[end]) {
-            Ok(Some(arrival)) => {
-                if let Some(Ok(stop)) = arrival.delivery.envelope.body::<Stop>() {
-                    tracing::debug!(reason = stop.reason, "told to stop");
-                    cx.stop_bell().ring(Cause::Message);
-                }
-            }
+            Ok(Some(arrival)) => hear(cx, &arrival.delivery.envelope),
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the bus is broken, the job ends");
@@ -72,9 +67,24 @@ fn keep(cx: &Context, orders: &mut Subscriber, end: &Wake) {
     beat(cx, &mut reporter);
 }
 
+/// Does what is told; what cannot be read is passed over, as a frame that is no message.
+fn hear(cx: &Context, envelope: &Envelope) {
+    if let Some(stop) = envelope.body::<Stop>() {
+        if let Ok(stop) = stop {
+            tracing::debug!(reason = stop.reason, "told to stop");
+            cx.stop_bell().ring(Cause::Message);
+        }
+    } else if let Some(request) = envelope.body::<Request>() {
+        request.into_iter().for_each(|request| cx.take_request(request));
+    } else if let Some(receipt) = envelope.body::<Receipt>() {
+        receipt.into_iter().for_each(|receipt| cx.take_receipt(receipt));
+    }
+}
+
 /// Beats, and reports what is new.
 fn beat(cx: &Context, reporter: &mut Reporter) {
     cx.heartbeat();
+    cx.repeat_responses();
     let Some(stats) = reporter.report(cx.tally(), cx.latencies(), cx.inbox().counts().refused, cx.figures()) else {
         return;
     };

@@ -21,7 +21,7 @@ use crate::os::iso_now;
 pub(crate) const MARK: char = '\u{1e}';
 
 /// One record of a job's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogLine {
     /// `ERROR`, `WARNING`, `INFO` or `DEBUG`.
     pub level: String,

@@ -152,12 +152,14 @@ fn live(types: &JobTypes, spec: JobSpec, tally: Tally) -> Result<(), JobError> {
     let _exclusive = be_exclusive(&spec, &tally, &stop)?;
     let settings = spec.settings.clone();
     let contexts = Contexts::new();
-    let parts = Parts { spec, tally, stop: stop.clone(), backends: types.backends() };
+    let takes_messages = !(job_type.messages)().is_empty();
+    let parts = Parts { spec, tally, stop: stop.clone(), backends: types.backends(), takes_messages };
     let cx = Context::open(&contexts, parts)?;
     let keeper = Keeper::start(&contexts, cx.clone())?;
     cx.started()?;
     let result = (job_type.run)(settings, cx.clone());
     cx.close_inbox();
+    cx.close_requests();
     let has_left = LastWords::new(&stop).wait_until_passed(&contexts, &cx);
     cx.close_data();
     let Contexts { control, data } = contexts;

@@ -40,7 +40,7 @@ impl Publisher {
         Self { outlet: Arc::new(outlet), flusher: Arc::default(), backends }
     }
 
-    pub(super) fn outlet(&self) -> &Outlet {
+    pub(super) fn outlet(&self) -> &Arc<Outlet> {
         &self.outlet
     }
 

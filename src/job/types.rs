@@ -13,6 +13,7 @@ use super::publisher::StoreError;
 use super::table::TableError;
 use crate::bus::{BusError, PublishError};
 use crate::config::{Backend, Catalog, Kind, Refusal, TypeInfo, decode};
+use crate::message::MessageKind;
 
 /// What a job author writes; see the [module's example](super).
 pub trait Job: Sized {
@@ -52,6 +53,12 @@ pub trait Job: Sized {
     /// For a store: which `[store_config.KEY]` it serves.
     fn backend() -> Option<Backend> {
         None
+    }
+
+    /// Messages that somebody outside may give to jobs of this type, besides the stop that all take. They come to the
+    /// [inbox](Context::inbox).
+    fn messages() -> Vec<MessageKind> {
+        Vec::new()
     }
 
     /// Opens what the job needs. The job is ready when this has returned.
@@ -139,6 +146,8 @@ pub struct JobType {
     pub name: &'static str,
     /// See [`Job::RUNS_PROGRAM`].
     pub(super) runs_program: bool,
+    /// See [`Job::messages`].
+    pub(super) messages: fn() -> Vec<MessageKind>,
     pub(super) run: fn(serde_json::Value, Context) -> Result<(), JobError>,
 }
 
@@ -165,7 +174,13 @@ impl JobTypes {
     #[must_use]
     pub fn with<J: Job>(mut self) -> Self {
         assert!(self.get(J::TYPE).is_none(), "two job types are called {}", J::TYPE);
-        self.0.push(JobType { info: info::<J>, name: J::TYPE, runs_program: J::RUNS_PROGRAM, run: run::<J> });
+        self.0.push(JobType {
+            info: info::<J>,
+            name: J::TYPE,
+            runs_program: J::RUNS_PROGRAM,
+            messages: J::messages,
+            run: run::<J>,
+        });
         self
     }
 
@@ -198,6 +213,7 @@ fn info<J: Job>() -> TypeInfo {
         runs_program: J::RUNS_PROGRAM,
         schema: schemars::schema_for!(J::Config),
         backend: J::backend(),
+        messages: J::messages(),
         check: check::<J>,
         check_watchdog: check_watchdog::<J>,
     }

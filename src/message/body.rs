@@ -43,12 +43,14 @@ bodies!(
     RunStop,
     Request,
     Response,
+    Receipt,
 );
 
 /// A job is to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
     /// Why, for the log.
+    #[schemars(example = &"the shift is over")]
     pub reason: String,
 }
 
@@ -188,7 +190,10 @@ pub struct RunStop {
 pub struct Request {
     /// Which call; its responses carry the same.
     pub id: u64,
-    /// What is asked, by name, with its parameters.
+    /// For which start of the job; empty: for whichever hears it.
+    #[serde(default)]
+    pub instance_id: String,
+    /// What is asked: an object whose `do` is the operation's name; all else are its parameters.
     pub operation: serde_json::Value,
     /// Where the responses go.
     pub reply_topic: String,
@@ -199,12 +204,26 @@ pub struct Request {
 pub struct Response {
     /// Of which call.
     pub id: u64,
+    /// Which of its responses: the first is 1. A gap is a loss; the last one may come again, until there is a [`Receipt`].
+    #[serde(default)]
+    pub number: u64,
     /// No more follow.
     pub finished: bool,
     /// The operation failed; `data` says why.
     pub failed: bool,
     /// What came back.
     pub data: serde_json::Value,
+}
+
+/// What became of the responses to a [`Request`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Receipt {
+    /// Of which call.
+    pub id: u64,
+    /// Those up to this one have been taken: there is room for as many more.
+    pub taken: u64,
+    /// Nobody wants more of them.
+    pub cancel: bool,
 }
 
 /// One message seen by one job.

@@ -106,8 +106,10 @@ fn every_message_type_comes_back_as_it_was() {
     comes_back(StoreTabular { keys: vec!["a".into()], data: vec![vec![json!(1)], vec![json!({"x": null})]] });
     comes_back(RunStart { number: 3, run_type: "physics".into(), parameters: [("hv".into(), json!(1.5))].into() });
     comes_back(RunStop { number: 3, reason: "done".into() });
-    comes_back(Request { id: 1, operation: json!({"do": "x"}), reply_topic: "t".into() });
-    comes_back(Response { id: 1, finished: true, failed: false, data: json!([1, "a"]) });
+    let operation = json!({"do": "x"});
+    comes_back(Request { id: 1, instance_id: "i".into(), operation, reply_topic: "t".into() });
+    comes_back(Response { id: 1, number: 2, finished: true, failed: false, data: json!([1, "a"]) });
+    comes_back(Receipt { id: 1, taken: 2, cancel: true });
 }
 
 #[test]

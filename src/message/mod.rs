@@ -10,6 +10,7 @@ mod decoder;
 mod envelope;
 mod frame;
 mod front;
+mod kind;
 mod payload;
 mod records;
 mod stats;
@@ -17,13 +18,15 @@ mod store_config;
 mod topic;
 
 pub use body::{
-    Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Request, Response, RunStart,
-    RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent, TraceReport,
+    Alert, AlertInfo, Body, CombinedTraces, Heartbeat, JobInfo, JobReady, JobStarted, Receipt, Request, Response,
+    RunStart, RunStop, Severity, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular, SupervisorInfo, TraceEvent,
+    TraceReport,
 };
 pub use decoder::Decoder;
 pub use envelope::{DecodeError, EncodeError, Envelope, FORMAT_VERSION, Head, Message, MessageId, Origin, Prepared};
 pub use frame::{AlignedBytes, Columns, FixedWidth, Frame, TableShape};
 pub use front::PayloadList;
+pub use kind::{BadField, MessageKind};
 pub use payload::{Payload, PayloadError, PayloadInfo, PayloadKind, decode_table, encode_table, table_in_place};
 pub use records::{RecordPack, Records, records};
 pub use stats::{

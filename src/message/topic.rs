@@ -93,6 +93,12 @@ impl Topic {
         Self(format!("daq_job.{}", part(unique_id)).into())
     }
 
+    /// To one job: messages of its own, from somebody outside. No continuation of [`job`](Self::job), so that whoever waits
+    /// there for a stop does not hear them.
+    pub fn messages_to(unique_id: &str) -> Self {
+        Self(format!("messages.daq_job.{}", part(unique_id)).into())
+    }
+
     /// A name that nobody publishes: whoever subscribes it last, and hears of that subscription as a publisher, knows
     /// that its earlier ones stand. A proxy repeats subscriptions to a new publisher in the order of their bytes, so it
     /// begins with one that comes after all others.
@@ -165,7 +171,7 @@ impl Topic {
 
     /// Which plane carries it: data for the stores and for names of one's own, control for all the others.
     pub fn plane(&self) -> Plane {
-        const CONTROL: [&str; 5] = ["supervisor", "daq_job", "stats", "traces", "alert"];
+        const CONTROL: [&str; 6] = ["supervisor", "daq_job", "messages.daq_job", "stats", "traces", "alert"];
         match CONTROL.iter().any(|family| covers(family, &self.0)) {
             true => Plane::Control,
             false => Plane::Data,
@@ -236,12 +242,12 @@ mod tests {
 
     #[test]
     fn control_traffic_and_payloads_take_different_planes() {
-        for topic in
-            [Topic::broadcast("a"), Topic::internal("a"), Topic::job("u"), Topic::stats("a"), Topic::alert("a")]
-        {
+        let to_supervisor = [Topic::broadcast("a"), Topic::internal("a"), Topic::stats("a"), Topic::alert("a")];
+        for topic in to_supervisor.into_iter().chain([Topic::job("u"), Topic::messages_to("u")]) {
             assert_eq!(topic.plane(), Plane::Control, "{topic}");
         }
-        for topic in [Topic::store("DAQJobStoreCSV"), Topic::store_of("a", "X"), Topic::named("statsistics").unwrap()] {
+        let of_ones_own = ["statsistics", "messages.mine"].map(|name| Topic::named(name).unwrap());
+        for topic in of_ones_own.into_iter().chain([Topic::store("DAQJobStoreCSV"), Topic::store_of("a", "X")]) {
             assert_eq!(topic.plane(), Plane::Data, "{topic}");
         }
     }

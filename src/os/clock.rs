@@ -16,9 +16,14 @@ fn iso(time: &Zoned) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
+/// A time, as [`iso`] writes it.
+pub(crate) fn iso_at(time: Timestamp) -> String {
+    iso(&time.to_zoned(TimeZone::system()))
+}
+
 /// Now, as [`iso`] writes it.
 pub(crate) fn iso_now() -> String {
-    iso(&Timestamp::now().to_zoned(TimeZone::system()))
+    iso_at(Timestamp::now())
 }
 
 /// What a process has used.

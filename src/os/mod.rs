@@ -2,6 +2,7 @@
 //!
 //! Invariant: beside `crates/`, unsafe code stands here only.
 
+mod bell;
 mod cgroup;
 mod clock;
 mod directories;
@@ -16,8 +17,9 @@ mod wake;
 mod writeback;
 mod zmq_option;
 
+pub(crate) use bell::Bell;
 pub(crate) use cgroup::{Cgroup, CgroupTree, left_by, start_of};
-pub(crate) use clock::{Usage, iso_now, now_ns, usage};
+pub(crate) use clock::{Usage, iso_at, iso_now, now_ns, usage};
 pub use directories::DirectoryError;
 pub(crate) use directories::{make_shared_dir, runtime_dir, shared_dir, short_hash, state_dir};
 pub(crate) use limits::{Resource, hard_limit, set_cores, set_limit, set_nice, set_umask};
@@ -35,4 +37,4 @@ pub(crate) use program::{
 pub(crate) use signals::{block_stop_signals, reset_signals, spawn_signal_thread};
 pub(crate) use wake::Wake;
 pub(crate) use writeback::begin_writeback;
-pub(crate) use zmq_option::set_xpub_nodrop;
+pub(crate) use zmq_option::{set_xpub_nodrop, set_zap_enforce_domain};

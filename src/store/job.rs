@@ -11,6 +11,7 @@ use super::sink::{Home, Sink};
 use super::spool::Spool;
 use crate::config::{Backend, Kind, Refusal};
 use crate::job::{Context, Job, JobError};
+use crate::message::MessageKind;
 use crate::os::short_hash;
 
 /// For how much of the time that a job has for its end it goes on trying: less than until the supervisor sends a signal.
@@ -39,6 +40,10 @@ impl<S: Sink> Job for Store<S> {
 
     fn backend() -> Option<Backend> {
         Some(Backend { key: S::BACKEND, schema: schema_for!(S::Target) })
+    }
+
+    fn messages() -> Vec<MessageKind> {
+        S::messages()
     }
 
     fn new(config: Self::Config, cx: &Context) -> Result<Self, JobError> {

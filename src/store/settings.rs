@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// When a message is safe, and so acknowledged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// As soon as the system or the server has it: it survives the death of any process. It survives a power failure a
@@ -41,7 +41,7 @@ impl Default for Keeping {
     }
 }
 
-/// The keys of a store: those of all, and its own.
+/// Stores the messages that are sent to it, each once. Its keys are those of all stores, and its own.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct StoreSettings<C> {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::marks::Marks;
 use crate::config::Refusal;
 use crate::job::{Delivery, JobError};
+use crate::message::MessageKind;
 
 /// A backend; [`Store`](super::Store) makes a job type of it. All but [`put`](Self::put) and [`size`](Self::size) runs on
 /// a thread of its own, and may take its time.
@@ -34,6 +35,11 @@ pub trait Sink: Sized + Send + 'static {
     /// One refusal for each thing that is wrong.
     fn check(_config: &Self::Config) -> Result<(), Vec<Refusal>> {
         Ok(())
+    }
+
+    /// Messages that it stores and somebody outside can give.
+    fn messages() -> Vec<MessageKind> {
+        vec![MessageKind::store_tabular(), MessageKind::store_raw()]
     }
 
     /// Makes it; a server that is away is a matter for [`resume`](Self::resume).

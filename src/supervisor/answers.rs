@@ -3,13 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use super::dispatcher::Dispatcher;
 use super::edges::edges;
+use super::elsewhere::Text;
 use super::entry::{Entry, Presence};
 use super::logs::JobLog;
-use super::orders::{Pending, Wants};
+use super::orders::{Asker, Pending, Wants};
 use super::phases::Phase;
 use super::reload::Wish;
 use super::state::Event;
@@ -24,28 +23,62 @@ use crate::telemetry::{OWN, SignalSent};
 impl Dispatcher {
     /// Answers, or sees to it that the answer comes when the order has been carried out.
     pub(super) fn answer(&mut self, inquiry: Inquiry) {
-        let Inquiry { command, reply } = inquiry;
+        let Inquiry { command, reach, reply, parts } = inquiry;
         let answer = match command {
             Command::Status => Ok(Reply::Status(Box::new(self.status()))),
             Command::Logs { name, query } => self.logs(name.as_deref()).map(|logs| self.parts.logs.find(&logs, &query)),
-            Command::Job { name, order } => match self.order(&name, order) {
-                Ok(targets) => {
-                    // The state is filled in when it is reached.
-                    let answer = Reply::Job { name, state: StateName::Stopped };
-                    let decisions = self.parts.operator.decisions();
-                    self.pending.push(Pending { targets, answer, decisions, asker: reply });
-                    return;
-                }
-                Err(refusal) => Err(refusal),
-            },
+            Command::Job { name, order } => return self.order_and_answer(name, order, reply),
             Command::Signal { name, signal } => return self.signal(&name, signal, reply),
             Command::Plan => return self.wish(Wish::Plan, Some(reply)),
             Command::Reload => return self.wish(Wish::Reload, Some(reply)),
-            Command::Add { path } => return self.wish(Wish::Add(path), Some(reply)),
+            Command::Add { path } => return self.wish(Wish::Add(path, reach), Some(reply)),
             Command::Remove { name } => return self.wish(Wish::Remove(name), Some(reply)),
             Command::Scale { name, copies } => return self.wish(Wish::Scale(name, copies), Some(reply)),
+            Command::Config { name } => self.find(&name).map(|job| self.config_of(job)),
+            Command::Inventory => Ok(self.inventory()),
+            Command::RestartAll => return self.restart_all(reply),
+            Command::Renew { update } => return self.renew_program(update, reply),
+            Command::Run { config, name, restart_on_crash } => {
+                let text = Text { config, name, restart_on_crash };
+                return self.run_text(text, reach, reply);
+            }
+            Command::End { job, remove } => return self.end_job(&job, remove, reply),
+            Command::Send { message_type, payload, target } => self.send_message(&message_type, &payload, target),
+            Command::Forward { name, operation } => return self.forward(&name, operation, parts, reply),
         };
         reply.send(answer).ok();
+    }
+
+    /// The text of a job's file, without its secrets.
+    fn config_of(&self, job: usize) -> Reply {
+        let config = self.parts.entries[job].wanted();
+        Reply::Config { name: config.name.clone(), path: config.path.clone(), config: config.text.clone() }
+    }
+
+    /// The picture of now, and what each job was told.
+    fn inventory(&mut self) -> Reply {
+        let status = Box::new(self.status());
+        let seen = self.parts.entries.iter().filter(|entry| entry.is_seen());
+        let jobs = seen.map(|entry| entry.info(&self.parts.info)).collect();
+        Reply::Inventory { status, jobs }
+    }
+
+    /// Gives an order; the answer comes when it is carried out.
+    pub(super) fn order_and_answer(&mut self, name: String, order: Order, reply: Asker) {
+        match self.order(&name, order) {
+            Ok(targets) => {
+                // The state is filled in when it is reached.
+                let answer = Reply::Job { name, state: StateName::Stopped };
+                self.answer_when_done(targets, answer, reply);
+            }
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// The answer comes when all have got where they are to, and what was decided is on the disk.
+    pub(super) fn answer_when_done(&mut self, targets: Vec<(usize, Wants)>, answer: Reply, asker: Asker) {
+        let decisions = self.parts.operator.decisions();
+        self.pending.push(Pending { targets, answer, decisions, asker });
     }
 
     /// Gives an order to a job, or to all copies of one: to all or to none.
@@ -68,7 +101,7 @@ impl Dispatcher {
     }
 
     /// Gives one order; what an operator has stopped starts only by an order.
-    fn give(&mut self, job: usize, admitted: Admitted) -> Wants {
+    pub(super) fn give(&mut self, job: usize, admitted: Admitted) -> Wants {
         let entry = &mut self.parts.entries[job];
         // Somebody looks after the job: its failures so far do not count against it.
         entry.history.clear();
@@ -88,7 +121,7 @@ impl Dispatcher {
     }
 
     /// Signals the process of a job, or the program that it runs, which is looked for first: the answer comes then.
-    fn signal(&self, name: &str, signal: SignalNumber, reply: oneshot::Sender<Result<Reply, Refusal>>) {
+    fn signal(&self, name: &str, signal: SignalNumber, reply: Asker) {
         let (name, state, tree, runs_program) = match self.find(name).map(|job| &self.parts.entries[job]) {
             Err(refusal) => return drop(reply.send(Err(refusal))),
             Ok(entry) => {
@@ -130,7 +163,7 @@ impl Dispatcher {
     }
 
     /// A job by its name.
-    fn find(&self, name: &str) -> Result<usize, Refusal> {
+    pub(super) fn find(&self, name: &str) -> Result<usize, Refusal> {
         let mut entries = self.parts.entries.iter();
         let found = entries.position(|entry| entry.presence != Presence::Gone && entry.name() == name);
         found.ok_or_else(|| self.no_such_job(name))

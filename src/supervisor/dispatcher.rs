@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::changes::wishes;
 use super::child::{Child, SpawnFailure, Spawner, watch};
 use super::entry::{Entry, Running};
+use super::forward::{CallNews, Calls};
 use super::link::Link;
 use super::logs::Logs;
 use super::operator::Operator;
@@ -26,8 +27,8 @@ use super::systemd::Systemd;
 use super::timetable::{Clocks, NextStart};
 use super::watch::{DiskWatch, MemoryWatch};
 use crate::bus::Endpoints;
-use crate::config::{self, Deployment, Diagnostic, SupervisorConfig};
-use crate::control::{Inquiry, StateName};
+use crate::config::{Deployment, Diagnostic, SupervisorConfig};
+use crate::control::{Event as Told, Events, Inquiry, Refusal, StateName};
 use crate::message::{Alert, AlertInfo, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic};
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
 use crate::telemetry::{
@@ -54,6 +55,8 @@ pub(crate) enum Mail {
     Gone { job: usize, generation: u64, end: ChildEnd },
     /// A job said something over the bus.
     Report { unique_id: String, instance_id: String, report: Report },
+    /// Something about an operation that a job carries out for somebody.
+    Call(CallNews),
     /// Somebody raised an alert.
     Alert(Alert),
     /// A part of the supervisor itself has something to tell.
@@ -61,13 +64,15 @@ pub(crate) enum Mail {
     /// Programs that are no jobs want these topics of the ring, or nothing any more: whether they are subscribed now.
     Tap { topics: Vec<String>, done: std::sync::mpsc::Sender<bool> },
     /// The files have been read, for the load of this number.
-    Loaded { number: u64, loaded: Box<Result<Deployment, config::Report>> },
+    Loaded { number: u64, loaded: Box<Result<Deployment, Refusal>> },
     /// SIGHUP.
     Reload,
     /// A job holds too much memory, or most where too much is held.
     Overgrown { job: usize, generation: u64, why: String },
     /// All is to end; the second time at once.
     Stop { reason: String },
+    /// All is to end, and the program to start anew.
+    Renew,
 }
 
 /// What a job says of itself.
@@ -86,6 +91,8 @@ pub(crate) type Mailbox = mpsc::Sender<Mail>;
 pub(crate) struct Outcome {
     /// Every job ended as it should, and nothing was left under way.
     pub(crate) is_clean: bool,
+    /// The program is to start anew.
+    pub(crate) is_to_start_anew: bool,
 }
 
 /// What the dispatcher is made of.
@@ -116,6 +123,8 @@ pub(super) struct Parts {
     pub(super) passed_over: Vec<Diagnostic>,
     /// Without one all goes over the bus.
     pub(super) ring: Option<Ring>,
+    /// Who wants to know what happens.
+    pub(super) events: Events,
 }
 
 /// All jobs, and what is going on.
@@ -126,6 +135,8 @@ pub(super) struct Dispatcher {
     pub(super) phase: Phase,
     /// Orders under way.
     pub(super) pending: Vec<Pending>,
+    /// Operations under way.
+    pub(super) calls: Calls,
     /// Changes of the jobs; the files of the first are being read.
     pub(super) loads: VecDeque<Load>,
     pub(super) alerts: VecDeque<Alert>,
@@ -141,6 +152,7 @@ pub(super) struct Dispatcher {
     pub(super) stop_begun: Option<Instant>,
     /// Numbers the loads.
     pub(super) loads_begun: u64,
+    is_to_start_anew: bool,
 }
 
 impl Dispatcher {
@@ -153,6 +165,7 @@ impl Dispatcher {
             by_unique_id,
             phase: Phase::Running,
             pending: Vec::new(),
+            calls: Calls::default(),
             loads: VecDeque::new(),
             alerts: VecDeque::new(),
             started_at: now,
@@ -165,6 +178,7 @@ impl Dispatcher {
             is_clean: true,
             stop_begun: None,
             loads_begun: 0,
+            is_to_start_anew: false,
         }
     }
 
@@ -197,13 +211,14 @@ impl Dispatcher {
             self.advance();
             self.settle();
         }
+        self.end_calls().await;
         if let Err(why) = self.parts.operator.end().await {
             self.raise(Severity::Error, format!("what was ordered last is forgotten: {why}"));
             self.is_clean = false;
         }
         let is_clean =
             self.is_clean && self.parts.entries.iter().filter(|entry| entry.is_seen()).all(Entry::ended_well);
-        Outcome { is_clean }
+        Outcome { is_clean, is_to_start_anew: self.is_to_start_anew }
     }
 
     fn due(&self) -> Instant {
@@ -223,6 +238,7 @@ impl Dispatcher {
             Mail::Spawned { job, generation, result } => self.on_spawned(job, generation, result),
             Mail::LeaderEnded { job, generation } => {
                 if self.parts.entries[job].generation == generation {
+                    self.end_calls_of(job, generation, None);
                     self.apply(job, Event::LeaderEnded);
                 }
             }
@@ -235,6 +251,7 @@ impl Dispatcher {
             }
             Mail::Gone { job, generation, end } => self.on_gone(job, generation, end),
             Mail::Report { unique_id, instance_id, report } => self.on_report(&unique_id, &instance_id, report),
+            Mail::Call(news) => self.on_call(news),
             Mail::Alert(alert) => self.note_alert(alert),
             Mail::Raise { severity, message } => self.raise(severity, message),
             Mail::Tap { topics, done } => {
@@ -244,7 +261,17 @@ impl Dispatcher {
             Mail::Loaded { number, loaded } => self.on_loaded(number, *loaded),
             Mail::Reload => self.wish(Wish::Reload, None),
             Mail::Overgrown { job, generation, why } => self.on_overgrown(job, generation, &why),
-            Mail::Stop { reason } => self.on_stop(&reason),
+            Mail::Stop { reason } => {
+                // Who ends it wants it ended.
+                self.is_to_start_anew = false;
+                self.on_stop(&reason);
+            }
+            // A stop that is under way is not to become one at once.
+            Mail::Renew if matches!(self.phase, Phase::Stopping(_) | Phase::Done) => {}
+            Mail::Renew => {
+                self.is_to_start_anew = true;
+                self.on_stop("the program is to start anew");
+            }
         }
     }
 
@@ -281,6 +308,7 @@ impl Dispatcher {
         let outcome = outcome(entry.config.kind, end, &entry.config.supervise);
         entry.pass_over();
         entry.end_start(end, was_asked);
+        self.end_calls_of(job, generation, Some(end.to_string()));
         self.apply(job, Event::Gone { end, outcome });
     }
 
@@ -319,8 +347,22 @@ impl Dispatcher {
         }
         let entry = &mut self.parts.entries[job];
         if entry.state.name() != before {
+            self.tell_state(job, before);
             self.on_change(job, now.at);
         }
+    }
+
+    /// Tells whoever listens where a job stands now.
+    fn tell_state(&self, job: usize, before: StateName) {
+        let entry = &self.parts.entries[job];
+        self.parts.events.tell(Told::State {
+            date: iso_now(),
+            job: entry.name().to_owned(),
+            before,
+            state: entry.state.name(),
+            reason: entry.reason(),
+            pid: entry.state.pid(),
+        });
     }
 
     fn perform(&mut self, job: usize, effect: &Effect) {
@@ -434,6 +476,7 @@ impl Dispatcher {
 
     fn note_alert(&mut self, alert: Alert) {
         AlertRaised(&alert).emit();
+        self.parts.events.tell(Told::Alert(alert.clone()));
         if self.alerts.len() == KEPT_ALERTS {
             self.alerts.pop_front();
         }

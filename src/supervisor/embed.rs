@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use enrgdaq_ring::Leftovers;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
@@ -25,7 +25,9 @@ use super::tap::Tap;
 use super::watch::{DiskWatch, MemoryWatch, watched_paths};
 use crate::bus::{BusError, Contexts, Endpoints, Proxies, Transport};
 use crate::config::{self, Deployment, Kind, SupervisorConfig};
-use crate::control::{Command, Desk, Inquiry, Refusal, Reply, Status, local};
+use crate::control::audit::AuditLog;
+use crate::control::network::{NetworkParts, Taken, descriptors};
+use crate::control::{Command, Desk, Events, Inquiry, NetworkError, Refusal, Reply, Status, local};
 use crate::job::JobTypes;
 use crate::os::{CgroupTree, DirectoryError, FileLock, TakeError, raise_descriptor_limit, runtime_dir, state_dir};
 use crate::telemetry::{CgroupsUsed, ConfigWarned, Console, JobExpected, Stopped};
@@ -77,6 +79,17 @@ pub enum SupervisorError {
         /// Why.
         source: std::io::Error,
     },
+    /// The audit log cannot be opened.
+    #[error("cannot open audit.jsonl in {dir}, in which commands are written down")]
+    Audit {
+        /// The state directory.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no way in over the network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The bus cannot be opened.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -124,6 +137,7 @@ pub struct Supervisor {
     desk: Desk,
     inquiries: mpsc::Receiver<Inquiry>,
     // In the order in which they are closed.
+    network: Option<Taken>,
     contexts: Contexts,
     proxies: Proxies,
     endpoints: Endpoints,
@@ -138,6 +152,15 @@ impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Supervisor").field("info", &self.deployment.supervisor.info).finish_non_exhaustive()
     }
+}
+
+/// How a supervisor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Every job ended as it should, and no message was left under way.
+    pub is_clean: bool,
+    /// Somebody wants the program to start anew.
+    pub is_to_start_anew: bool,
 }
 
 /// Speaks to a running supervisor from any thread.
@@ -166,7 +189,8 @@ impl Supervisor {
         let deployment = origin.load(operator.decided())?;
         operator.decide(operator.decided().clone().without_overruled(&deployment.jobs));
         let jobs = deployment.jobs.len();
-        let needed = DESCRIPTORS + DESCRIPTORS_PER_JOB * jobs as u64;
+        let of_network = own.cnc.as_ref().map_or(0, descriptors);
+        let needed = DESCRIPTORS + of_network + DESCRIPTORS_PER_JOB * jobs as u64;
         if let Err(allowed) = raise_descriptor_limit(needed) {
             return Err(SupervisorError::Descriptors { jobs, needed, allowed });
         }
@@ -182,7 +206,16 @@ impl Supervisor {
         };
         let (proxies, endpoints) = Proxies::start(&contexts, &transport)?;
         let (mailbox, mail) = mpsc::channel(MAILBOX);
-        let (desk, inquiries) = mpsc::channel(INQUIRIES);
+        let (inquiries, handed_in) = mpsc::channel(INQUIRIES);
+        let audit = AuditLog::open(&state_dir);
+        let audit = audit.map_err(|source| SupervisorError::Audit { dir: state_dir.clone(), source })?;
+        let desk = Desk::new(inquiries, id.clone(), audit, Events::new());
+        let take = |cnc| {
+            let (config_dir, state_dir, catalog) = (config_dir.to_owned(), state_dir.clone(), origin.catalog.clone());
+            let own = deployment.supervisor.info.clone();
+            Taken::of(NetworkParts { cnc, config_dir, state_dir, own, desk: desk.clone(), catalog })
+        };
+        let network = deployment.supervisor.cnc.clone().map(take).transpose()?;
         let executable = PathBuf::from("/proc/self/exe");
         let log_files = FileSetup::of(&deployment.supervisor)?;
         Ok(Self {
@@ -197,7 +230,8 @@ impl Supervisor {
             mailbox,
             mail,
             desk,
-            inquiries,
+            inquiries: handed_in,
+            network,
             contexts,
             proxies,
             endpoints,
@@ -242,20 +276,19 @@ impl Supervisor {
         Handle { mailbox: self.mailbox.clone(), desk: self.desk.clone() }
     }
 
-    /// Starts all jobs and works until it is told to stop; `true` if every job ended as it should and no message was left
-    /// under way. Its thread must not end before: jobs die with it.
+    /// Starts all jobs and works until it is told to stop. Its thread must not end before: jobs die with it.
     ///
     /// # Errors
     /// [`SupervisorError`]: no threads, no descriptors, no ring; nothing has been started then.
-    pub fn run(self) -> Result<bool, SupervisorError> {
+    pub fn run(self) -> Result<Ended, SupervisorError> {
         let logs = Logs::start(self.log_files.clone(), self.console.clone(), self.mailbox.clone());
         let logs = Rc::new(logs.map_err(SupervisorError::System)?);
         self.warn();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(SupervisorError::System)?;
-        let Outcome { is_clean } = runtime.block_on(self.work(logs.clone()))?;
+        let Outcome { is_clean, is_to_start_anew } = runtime.block_on(self.work(logs.clone()))?;
         Stopped { is_clean }.emit();
-        Ok(is_clean)
+        Ok(Ended { is_clean, is_to_start_anew })
     }
 
     fn warn(&self) {
@@ -291,8 +324,9 @@ impl Supervisor {
         let adopting = families.clone().adopt().map_err(SupervisorError::System)?;
         let spawner =
             Spawner::start(self.executable, families.clone(), self.mailbox.clone()).map_err(SupervisorError::System)?;
-        let served = local::serve(self.listener, self.desk)
+        let served = local::serve(self.listener, self.desk.clone())
             .map_err(|source| SupervisorError::Socket { path: self.socket.clone(), source })?;
+        let network = self.network.map(Taken::serve).transpose()?;
         let tap = {
             let dropped = self.proxies.outside_full();
             Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone(), dropped)?
@@ -317,8 +351,11 @@ impl Supervisor {
             passed_over: self.deployment.passed_over,
             outside_full: self.proxies.outside_full(),
             ring,
+            events: self.desk.events().clone(),
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;
+        // Whoever asks from elsewhere is told nothing any more.
+        drop(network);
         served.abort();
         adopting.abort();
         families.close();
@@ -386,8 +423,6 @@ impl Handle {
     /// # Errors
     /// [`SupervisorError::Ended`]; the inner result is the supervisor's answer.
     pub fn execute(&self, command: Command) -> Result<Result<Reply, Refusal>, SupervisorError> {
-        let (reply, answer) = oneshot::channel();
-        self.desk.blocking_send(Inquiry { command, reply }).map_err(|_| SupervisorError::Ended)?;
-        answer.blocking_recv().map_err(|_| SupervisorError::Ended)
+        self.desk.ask_blocking(command).map_err(|_| SupervisorError::Ended)
     }
 }

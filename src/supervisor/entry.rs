@@ -221,6 +221,18 @@ impl Entry {
         Party { name: &self.config.name, unique_id: &self.config.unique_id, hearing: self.hearing(), book: &self.book }
     }
 
+    /// What its process is told of it; before its first start without an instance.
+    pub(super) fn info(&self, supervisor: &SupervisorInfo) -> JobInfo {
+        JobInfo {
+            daq_job_type: self.config.job_type.to_owned(),
+            unique_id: self.config.unique_id.clone(),
+            instance_id: self.instance_id.clone().unwrap_or_default(),
+            config: self.config.text.clone(),
+            subscribed_topics: self.subscriptions.clone(),
+            supervisor_info: supervisor.clone(),
+        }
+    }
+
     /// What reaches it over the bus.
     pub(super) fn hearing(&self) -> Hearing<'_> {
         Hearing { subscriptions: &self.subscriptions, reads_ring: self.reads_ring }

@@ -4,8 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::dispatcher::{Mail, Mailbox, Report};
-use crate::bus::{Arrival, BusError, Contexts, Deadline, Endpoints, Publisher, Subscriber};
-use crate::message::{Alert, Body, JobReady, JobStarted, Message, Origin, Plane, StatsReport, SupervisorInfo, Topic};
+use super::forward::CallNews;
+use crate::bus::{Arrival, BusError, Contexts, Deadline, Endpoints, PublishError, Publisher, Subscriber};
+use crate::message::{
+    Alert, Body, JobReady, JobStarted, Message, Origin, Plane, Response, StatsReport, SupervisorInfo, Topic,
+};
 use crate::os::Wake;
 
 /// Hears and speaks for the supervisor.
@@ -51,14 +54,27 @@ impl Link {
         self.publisher.has_readers(Plane::Control, topic)
     }
 
-    /// Says something to jobs; on the control plane this never waits.
-    pub(super) fn send<B: Body>(&self, topic: Topic, body: &B) {
+    /// Gives somebody's message to a job, without waiting; `false` if nobody hears that topic.
+    ///
+    /// # Errors
+    /// [`PublishError`], such as a message that is too long.
+    pub(super) fn give(&self, topic: Topic, message: &Message) -> Result<bool, PublishError> {
+        let sent = self.publisher.publish(&[topic], message, Deadline::Within(Duration::ZERO))?;
+        Ok(sent.routed > 0)
+    }
+
+    /// Says something to jobs; on the control plane this never waits. Whether anybody hears it.
+    pub(super) fn send<B: Body>(&self, topic: Topic, body: &B) -> bool {
         let message = Message::of(body).expect("the supervisor's own messages can be written");
-        if let Err(error) = self.publisher.publish(&[topic], &message, Deadline::Within(Duration::ZERO)) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the bus did not take a message of the supervisor"
-            );
+        match self.publisher.publish(&[topic], &message, Deadline::Within(Duration::ZERO)) {
+            Ok(tracked) => tracked.routed > 0,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the bus did not take a message of the supervisor"
+                );
+                false
+            }
         }
     }
 }
@@ -97,6 +113,7 @@ fn listen(subscriber: &mut Subscriber, end: &Wake, mailbox: &Mailbox, supervisor
 /// A report as mail; what cannot be read is passed over, as a frame that is no message.
 fn read(arrival: &Arrival, supervisor_id: &str) -> Option<Mail> {
     let envelope = &arrival.delivery.envelope;
+    let origin = || (envelope.head.src.unique_id.clone(), envelope.head.src.instance_id.clone());
     let report = if let Some(body) = envelope.body::<StatsReport>() {
         Report::Stats(Box::new(body.ok()?.stats))
     } else if let Some(body) = envelope.body::<JobReady>() {
@@ -104,6 +121,9 @@ fn read(arrival: &Arrival, supervisor_id: &str) -> Option<Mail> {
         Report::Ready
     } else if let Some(body) = envelope.body::<JobStarted>() {
         Report::Started(Box::new(body.ok()?.info))
+    } else if let Some(body) = envelope.body::<Response>() {
+        let (unique_id, instance_id) = origin();
+        return Some(Mail::Call(CallNews::Response { unique_id, instance_id, response: body.ok()? }));
     } else if let Some(body) = envelope.body::<Alert>() {
         // The supervisor's own are noted where they are raised.
         let is_own = envelope.head.src.unique_id == supervisor_id;
@@ -111,6 +131,6 @@ fn read(arrival: &Arrival, supervisor_id: &str) -> Option<Mail> {
     } else {
         return None;
     };
-    let (unique_id, instance_id) = (envelope.head.src.unique_id.clone(), envelope.head.src.instance_id.clone());
+    let (unique_id, instance_id) = origin();
     Some(Mail::Report { unique_id, instance_id, report })
 }

@@ -18,15 +18,16 @@ use std::time::{Duration, Instant};
 
 use super::changes::{between, is_same};
 use super::dispatcher::{Dispatcher, Mail};
+use super::elsewhere::Guest;
 use super::entry::{Entry, Presence};
-use super::orders::{Asker, Pending, Wants};
+use super::orders::{Asker, Wants};
 use super::phases::Phase;
 use super::ring::{Ring, plan};
 use super::state::Event;
 use super::timetable::{Clocks, NextStart};
 use super::watch::watched_paths;
-use crate::config::{Deployment, Diagnostic, JobConfig, Overrides, Report, SUPERVISOR_STEM, Scaled};
-use crate::control::{Change, Changes, JobChange, Refusal, Reply, StateName};
+use crate::config::{Deployment, Diagnostic, JobConfig, Overrides, SUPERVISOR_STEM, Scaled};
+use crate::control::{Change, Changes, JobChange, Reach, Refusal, Reply, StateName};
 use crate::message::Severity;
 use crate::telemetry::{JobLeft, LostToGone, Reloaded};
 use enrgdaq_ring::Leftovers;
@@ -59,8 +60,14 @@ pub(super) enum Wish {
     /// To know what a reload would do.
     Plan,
     Reload,
-    /// The job of this file too.
-    Add(PathBuf),
+    /// The job of this file too, for somebody from there.
+    Add(PathBuf, Reach),
+    /// A job whose text came from there too: it becomes this file.
+    Run {
+        path: PathBuf,
+        text: String,
+        reach: Reach,
+    },
     /// Without the jobs of the file of this name.
     Remove(String),
     /// So many of them.
@@ -72,7 +79,7 @@ impl Wish {
     fn only(&self) -> Option<&str> {
         match self {
             Self::Plan | Self::Reload => None,
-            Self::Add(path) => path.file_stem().and_then(|stem| stem.to_str()),
+            Self::Add(path, _) | Self::Run { path, .. } => path.file_stem().and_then(|stem| stem.to_str()),
             Self::Remove(name) | Self::Scale(name, _) => Some(name),
         }
     }
@@ -104,7 +111,7 @@ impl Dispatcher {
     fn begin_load(&mut self) {
         while let Some(mut load) = self.loads.pop_front() {
             match self.decision(&load.wish) {
-                Ok(overrides) => match self.read_files(overrides) {
+                Ok(overrides) => match self.read_files(overrides, &load.wish) {
                     Ok(number) => {
                         load.begun = Some((number, Instant::now() + READ_WITHIN));
                         self.loads.push_front(load);
@@ -118,11 +125,13 @@ impl Dispatcher {
     }
 
     /// On a thread of its own: one that hangs in a file holds up neither others nor the end.
-    fn read_files(&mut self, overrides: Overrides) -> std::io::Result<u64> {
+    fn read_files(&mut self, overrides: Overrides, wish: &Wish) -> std::io::Result<u64> {
         self.loads_begun += 1;
         let (number, origin, mailbox) = (self.loads_begun, self.parts.origin.clone(), self.parts.mailbox.clone());
+        let guest = Guest::of(wish, self.may_run_programs());
         let read = move || {
-            let loaded = Box::new(origin.load(&overrides));
+            let load = || origin.load(&overrides).map_err(|report| Refusal::BadConfig { report: report.to_string() });
+            let loaded = Box::new(guest.map_or_else(load, |guest| guest.received(load)));
             // Without a dispatcher nobody waits for it.
             mailbox.blocking_send(Mail::Loaded { number, loaded }).ok();
         };
@@ -153,13 +162,17 @@ impl Dispatcher {
         let mut overrides = self.parts.operator.decided().clone();
         match wish {
             Wish::Plan | Wish::Reload => {}
-            Wish::Add(path) => {
+            Wish::Add(path, _) | Wish::Run { path, .. } => {
                 let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
                 if name == SUPERVISOR_STEM {
                     let report = format!("{}: no job can be called `supervisor`; rename the file", path.display());
                     return Err(Refusal::BadConfig { report });
                 }
                 overrides.removed.remove(name);
+                if matches!(wish, Wish::Run { .. }) {
+                    // Who runs it wants it to run.
+                    overrides.stopped.remove(name);
+                }
                 if !is_in(path, &self.parts.origin.dir) {
                     overrides.added.insert(path.clone());
                 }
@@ -211,7 +224,7 @@ impl Dispatcher {
     }
 
     /// The files have been read.
-    pub(super) fn on_loaded(&mut self, number: u64, loaded: Result<Deployment, Report>) {
+    pub(super) fn on_loaded(&mut self, number: u64, loaded: Result<Deployment, Refusal>) {
         // Who waited for others may have given up.
         let is_meant = |load: &Load| load.begun.is_some_and(|(begun, _)| begun == number);
         let Some(load) = self.loads.pop_front_if(|load| is_meant(load)) else { return };
@@ -225,7 +238,8 @@ impl Dispatcher {
                 self.refuse_load(load.asker, report);
             }
             Ok(deployment) => self.take_deployment(load, deployment),
-            Err(report) => self.refuse_load(load.asker, report.to_string()),
+            Err(Refusal::BadConfig { report }) => self.refuse_load(load.asker, report),
+            Err(refusal) => refuse(load.asker, refusal),
         }
         self.begin_load();
     }
@@ -259,14 +273,36 @@ impl Dispatcher {
             self.parts.systemd.reloading();
         }
         self.rename_stopped(&mut overrides, &changes, &deployment);
+        let before = self.parts.operator.decided().added.clone();
         self.parts.operator.decide(overrides);
         self.tell_passed_over(&deployment.passed_over);
         let targets = self.carry_out(&changes, deployment);
+        if let Wish::Remove(_) = wish {
+            self.forget_guests(&before);
+        }
         if let Some(asker) = asker {
-            let decisions = self.parts.operator.decisions();
-            self.pending.push(Pending { targets, answer: Reply::Changes(changes), decisions, asker });
+            let answer = self.answer_to(&wish, changes, &targets);
+            self.answer_when_done(targets, answer, asker);
         }
         self.settle();
+    }
+
+    /// Who runs or ends one job is told of its state; its name may be that of its first copy.
+    fn answer_to(&self, wish: &Wish, changes: Changes, targets: &[(usize, Wants)]) -> Reply {
+        let first = targets.first().map(|(job, _)| self.parts.entries[*job].wanted().name.clone());
+        match (wish, wish.only()) {
+            (Wish::Run { .. }, Some(only)) => {
+                Reply::Job { name: first.unwrap_or_else(|| only.to_owned()), state: self.state_of(only) }
+            }
+            _ => Reply::Changes(changes),
+        }
+    }
+
+    /// Where the first job of a file stands.
+    fn state_of(&self, file: &str) -> StateName {
+        let mut entries = self.parts.entries.iter().filter(|entry| entry.is_seen());
+        let found = entries.find(|entry| file_of(entry.wanted()) == file);
+        found.map_or(StateName::Stopped, |entry| entry.state.name())
     }
 
     /// A job that was stopped by hand stays so under another name.

@@ -3,14 +3,17 @@
 //! ERROR = data lost, or a human needed; WARN = recovered; INFO = the course of things; nothing per record.
 
 mod backlog;
+mod cnc_facts;
 mod console;
 mod facts;
 mod number;
 mod process_facts;
+mod rest_facts;
 mod ring_facts;
 mod said;
 
 pub(crate) use backlog::{Backlog, Next};
+pub(crate) use cnc_facts::{CncDropped, CncInsecure, CncNode, CncServer, CncServes};
 pub(crate) use console::{Console, LogGuard, OWN, is_shown, log_to_console, log_to_subscriber};
 pub(crate) use facts::{
     AlertRaised, ConfigWarned, Draining, HeldUp, JobEnded, JobExpected, JobFatal, JobForced, JobLeft, JobReadyNow,
@@ -19,6 +22,7 @@ pub(crate) use facts::{
 };
 pub(crate) use number::with_commas;
 pub(crate) use process_facts::{CgroupRefused, CgroupsUsed, OrphanSeen, RollTrouble, Swept, TableUnreadable};
+pub(crate) use rest_facts::{CertificateRead, RestFailed, RestInClear, RestListens, RestTurnedAway};
 pub(crate) use ring_facts::{
     LeftoverDrained, LostToGone, RegionKept, RingDiscarded, RingFound, RingKept, RingOfOtherBoot, RingPlaceRefused,
     RingReaderLost, RingTrouble, SeatHeld, StillWaiting, Waiting,

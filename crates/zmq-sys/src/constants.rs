@@ -149,6 +149,8 @@ pub const ZMQ_REQ_RELAXED: u32 = 53;
 pub const ZMQ_CONFLATE: u32 = 54;
 /// The domain told to the ZAP handler.
 pub const ZMQ_ZAP_DOMAIN: u32 = 55;
+/// Whether a CURVE server with a domain refuses all while nobody answers for it.
+pub const ZMQ_ZAP_ENFORCE_DOMAIN: u32 = 93;
 /// Gives a routing id to the newest peer that claims it.
 pub const ZMQ_ROUTER_HANDOVER: u32 = 56;
 /// The IP type of service.

@@ -53,6 +53,7 @@ const START: &str = "start";
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedisConfig {
     /// The server: a name or an address, or the path of its socket, which begins with `/`.
+    #[schemars(example = &"localhost")]
     host: String,
     /// Its port.
     #[serde(default = "port")]
@@ -68,11 +69,12 @@ fn port() -> u16 {
     6379
 }
 
-/// What stands in `[store_config.redis]` of a producer.
+/// Where values go: lists, or time series, of the server.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedisTarget {
     /// Before each key: a column is the list `key.column`, of messages with a tag `key.tag.column`.
+    #[schemars(example = &"lab")]
     key: String,
     /// A new list every day, `key.column:2026-11-20`, which goes so many days after it was last written to. Of time series:
     /// how long each value is kept.

@@ -47,12 +47,13 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(600);
 /// Epochs whose marks are read: as many as [`Marks`] remembers.
 const MOST_MARKS: usize = 1024;
 
-/// What stands in `[store_config.…]` of a producer.
+/// Where rows go: a table of the database.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlTarget {
     /// The table; made if it is missing, with types from the data. Only letters, digits and `_` of the name are kept. A
     /// message's tag is put behind it: `name_tag`.
+    #[schemars(example = &"measurements")]
     table_name: String,
 }
 

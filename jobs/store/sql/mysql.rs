@@ -7,7 +7,7 @@ use enrgdaq::config::Refusal;
 use enrgdaq::job::JobError;
 use enrgdaq::store::Trouble;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Row};
@@ -30,16 +30,19 @@ const BESIDE: usize = 64 << 10;
 #[serde(deny_unknown_fields)]
 pub(crate) struct MySqlConfig {
     /// The server: a name or an address, or the path of its socket, which begins with `/`.
+    #[schemars(example = &"localhost")]
     host: String,
     /// Its port.
     #[serde(default = "port")]
     port: u16,
     /// Who logs in.
+    #[schemars(example = &"daq")]
     user: String,
     /// With which password.
     #[serde(default)]
     password: String,
     /// The database; it exists.
+    #[schemars(example = &"lab")]
     database: String,
     /// Whether what goes to the server and comes from it is encrypted.
     #[serde(default)]
@@ -50,7 +53,7 @@ pub(crate) struct MySqlConfig {
 }
 
 /// See `tls`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Tls {
     /// If the server can.

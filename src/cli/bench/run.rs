@@ -67,7 +67,7 @@ pub(super) fn run(plan: &Plan, types: &JobTypes, interrupt: &Interrupt) -> Resul
     if interrupt.check().is_ok() {
         handle.stop("the measurement is over");
     }
-    let ended_well = runs.join().expect("the supervisor does not panic")?;
+    let ended_well = runs.join().expect("the supervisor does not panic")?.is_clean;
     interrupt.guard(None);
     interrupt.check()?;
     let (begin, end, last) = measured?;

@@ -84,7 +84,8 @@ fn an_id_that_is_made_hangs_on_the_supervisor_and_the_name_alone() {
 
 #[test]
 fn every_warning_says_what_it_means() {
-    let supervisor = "ring_buffer_slot_size_kb = 512\n[cnc]\nis_server = true\n[info]\nsupervisor_id = \"lab1\"\n";
+    let supervisor =
+        "ring_buffer_slot_size_kb = 512\n[federation]\nis_server = true\n[info]\nsupervisor_id = \"lab1\"\n";
     let csv = format!("{GOOD}[store_config.csv]\nfile_path = \"a.csv\"\n");
     let table: &[Warned<'_>] = &[
         (&[("supervisor.toml", LAB1), ("a.toml", GOOD)], &[]),
@@ -97,7 +98,7 @@ fn every_warning_says_what_it_means() {
             &[
                 "supervisor.toml:1:1: warning: `ring_buffer_slot_size_kb` is deprecated: has no meaning here, since \
                  payloads may be of any size; accepted from configs made for ENRGDAQ; remove the line",
-                "supervisor.toml:2:2: warning: `[cnc]` is accepted, but this version does not serve it yet; it runs \
+                "supervisor.toml:2:2: warning: `[federation]` is accepted, but this version does not serve it yet; it runs \
                  as if the table were not there",
             ],
         ),

@@ -33,6 +33,7 @@ use self::shelf::{Rotation, Shelf};
 use super::marks::Marks;
 use super::sink::{Home, Refused, Report, Sink, Trouble};
 use crate::job::{Delivery, JobError};
+use crate::message::MessageKind;
 
 /// What a format says of its files.
 pub trait FileFormat: Send + 'static {
@@ -44,6 +45,11 @@ pub trait FileFormat: Send + 'static {
     const BACKEND: &'static str;
     /// What stands in `[store_config.…]` of a producer.
     type Target: DeserializeOwned + JsonSchema;
+
+    /// Messages that have a form in such files and that somebody outside can give.
+    fn messages() -> Vec<MessageKind> {
+        vec![MessageKind::store_tabular(), MessageKind::store_raw()]
+    }
 
     /// How a file of a target is named, and treated.
     fn file(target: &Self::Target) -> FileWish<'_>;
@@ -126,6 +132,10 @@ impl<F: FileFormat> Sink for Files<F> {
     type Config = FilesConfig;
     type Target = F::Target;
     type Batch = FileBatch;
+
+    fn messages() -> Vec<MessageKind> {
+        F::messages()
+    }
 
     fn open(config: FilesConfig, home: &Home) -> Result<Self, JobError> {
         let dir = std::path::absolute(&config.out_dir)
