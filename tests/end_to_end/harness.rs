@@ -255,6 +255,11 @@ impl Site {
         Ok(answer)
     }
 
+    /// Where the supervisor keeps what survives its restart.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path("state/enrgdaq").join(short(&self.id))
+    }
+
     /// A socket of the supervisor.
     pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.runtime.path().join(short(&self.id)).join(name)
@@ -451,6 +456,11 @@ pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Runs a command for a minute at most.
 pub(crate) fn said(command: &mut Command) -> Said {
+    said_within(command, DEADLINE)
+}
+
+/// Runs a command for so long at most.
+pub(crate) fn said_within(command: &mut Command, within: Duration) -> Said {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -466,14 +476,14 @@ pub(crate) fn said(command: &mut Command) -> Said {
     };
     let out = read(Box::new(child.stdout.take().expect("it is piped")));
     let err = read(Box::new(child.stderr.take().expect("it is piped")));
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + within;
     let status = loop {
         match child.try_wait().expect("it is our child") {
             Some(status) => break status,
             None if Instant::now() > until => {
                 child.kill().expect("it is our child");
                 child.wait().expect("it is our child");
-                panic!("{command:?} did not end within {DEADLINE:?}");
+                panic!("{command:?} did not end within {within:?}");
             }
             None => std::thread::sleep(POLL),
         }

@@ -14,7 +14,11 @@ mod chaos;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod cnc;
+#[cfg(test)]
 mod command_line;
+#[cfg(test)]
+mod command_line_elsewhere;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
@@ -32,13 +36,19 @@ mod dependencies;
 #[cfg(test)]
 mod disk_full;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod exec;
 #[cfg(test)]
 mod first_data;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
@@ -47,6 +57,16 @@ mod own_jobs;
 mod redis;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod rest;
+#[cfg(test)]
+mod rest_client;
+#[cfg(test)]
+mod rest_gate;
+#[cfg(test)]
+mod rest_peers;
+#[cfg(test)]
+mod rest_tls;
 #[cfg(test)]
 mod ring;
 #[cfg(test)]
@@ -63,6 +83,8 @@ mod storm;
 mod supervision;
 #[cfg(test)]
 mod systemd;
+#[cfg(test)]
+mod templates;
 #[cfg(test)]
 mod trees;
 #[cfg(test)]
