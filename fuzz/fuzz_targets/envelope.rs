@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use enrgdaq::message::{
     Alert, Body, CombinedRemoteStats, CombinedStats, CombinedTraces, Decoder, Envelope, Heartbeat, JobReady, JobStarted,
-    Request, Response, RunStart, RunStop, StatsReport, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular,
+    Receipt, Request, Response, RunStart, RunStop, StatsReport, Stop, StoreRaw, StoreRecords, StoreTable, StoreTabular,
     TraceReport,
 };
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(mut envelope) = decoded else { return };
     envelope.check_payloads([0usize, 1].into_iter()).ok();
     envelope.check_offsets(1000).ok();
-    let targets: [fn(&mut Envelope); 18] = [
+    let targets: [fn(&mut Envelope); 19] = [
         read::<Stop>,
         read::<Heartbeat>,
         read::<JobStarted>,
@@ -41,6 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
         read::<RunStop>,
         read::<Request>,
         read::<Response>,
+        read::<Receipt>,
     ];
     for target in targets {
         target(&mut envelope);
