@@ -307,7 +307,7 @@ impl Guest {
         };
         match KEYS_OF_PLACES.iter().find(leads_out) {
             // It could write what this supervisor reads as its configuration.
-            Some(key) => refuse(format!("`{key}` leads out of `{OUT}`")),
+            Some(key) => refuse(format!("`{key}` is outside `{OUT}/`, where the configuration of a node may lie")),
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Site, wait_for, wait_until};
-use crate::rest_client::{Api, TALKER, TEST, tokens, with_api};
+use crate::rest_client::{Api, TALKER, TEST, tokens, with_api, with_cnc};
 
 fn site() -> (Site, Api) {
     with_api(Site::of_enrgdaq().csv().job("test", TEST), "")
@@ -355,4 +355,40 @@ fn a_port_that_is_taken_ends_the_start_with_a_clear_error() {
     assert_eq!(said.code, 1, "{said:?}");
     let text = format!("cannot listen on localhost:{} for the REST API", api.port);
     assert!(said.err.contains(&text) && said.err.contains("cnc.rest_api_port"), "{said:?}");
+}
+
+#[test]
+fn a_job_from_elsewhere_brings_no_program_along_unless_the_node_says_so() {
+    let reaching = [
+        "daq_job_type = \"DAQJobExec\"\ncommand = [\"sleep\", \"1000\"]",
+        "daq_job_type = \"DAQJobStoreMemory\"\n[supervise]\nenv = { LD_PRELOAD = \"/tmp/x.so\" }",
+        "daq_job_type = \"DAQJobStoreMemory\"\n[supervise]\ncwd = \"/tmp\"",
+        "daq_job_type = \"DAQJobStoreRaw\"\nout_dir = \"configs\"",
+        "daq_job_type = \"DAQJobStoreRaw\"\nout_dir = \"/tmp/x\"",
+        "daq_job_type = \"DAQJobStoreRaw\"\nout_dir = \"out/../configs\"",
+        "daq_job_type = \"DAQJobStoreRaw\"\nspool_dir = \"/tmp/x\"",
+    ];
+    let run = |api: &Api, config: &str| api.post("/api/v1/nodes/self/jobs", &json!({"config": config}).to_string());
+    let (site, api) = site();
+    let mut node = site.start();
+    node.wait_ready(&["csv", "test"]);
+
+    for config in reaching {
+        let refused = run(&api, config);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "NotFromElsewhere"), "{config}");
+    }
+    // A file that lies there already is no way around.
+    site.write("guest.toml", reaching[0]);
+    let path = site.path("guest.toml");
+    let added = api.post("/api/v1/nodes/self/command", &json!({"do": "add", "path": path}).to_string());
+    assert_eq!((added.status, added.code().as_str()), (403, "NotFromElsewhere"));
+    assert_eq!(site.cli(&["add", "guest.toml"]).code, 0, "who is here may");
+    run(&api, "daq_job_type = \"DAQJobStoreRaw\"\nout_dir = \"out/raw\"").fine();
+    assert_eq!(node.stop(), 0);
+
+    let (site, api) = with_cnc(Site::of_enrgdaq().csv(), "allow_remote_exec = true", "");
+    let mut node = site.start();
+    node.wait_ready(&["csv"]);
+    run(&api, reaching[0]).fine();
+    run(&api, reaching[3]).fine();
 }
