@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Node, Picture, Signal, Site, is_suspended, memory_peak_mb, send, wait_for, wait_until};
+use crate::rest_client::with_api;
 
 /// A source that ticks once a second, for a store.
 const TEST: &str =
@@ -277,6 +278,61 @@ fn a_server_of_others_asks_our_node_everything() {
     assert_eq!(line["level"], "INFO");
     let fields = ["client_id", "from", "level", "message", "module", "req_id", "timestamp", "type"];
     assert_eq!(keys(&line), fields);
+    assert_eq!(node.stop(), 0);
+}
+
+#[test]
+fn a_node_of_others_answers_all_that_is_asked_of_it_over_rest() {
+    let (site, api) = with_api(Site::of_enrgdaq().csv(), "");
+    let mut node = site.start();
+    node.wait_ready(&["csv"]);
+    let peer = Peer::client(api.cnc_port, "python", &[]);
+    wait_until("the node is known", DEADLINE, || {
+        let clients = api.get("/clients").fine();
+        if clients["python"]["info"].is_object() { Ok(()) } else { Err(clients.to_string()) }
+    });
+    let post = |what: &str, body: Value| api.post(&format!("/clients/python/{what}"), &body.to_string()).fine();
+
+    let clients = api.get("/clients").fine();
+    assert_eq!(clients["python"]["info"], json!({"supervisor_id": "python", "supervisor_tags": ["python"]}));
+    assert_eq!(clients["python"]["identity"], "cHl0aG9u");
+    assert_eq!(api.post("/clients/python/ping", "").fine()["type"], "CNCMessageResPing");
+    let status = api.get("/clients/python/status").fine();
+    assert_eq!(status["daq_jobs"][0]["daq_job_type"], "DAQJobPython");
+    assert_eq!(status["daq_job_stats"]["python"]["DAQJobPython"]["message_in_stats"]["count"], 3);
+    assert_eq!(status["daq_job_remote_stats"]["elsewhere"]["message_out_bytes"], 4);
+    assert_eq!(status["restart_schedules"][0]["job"], "DAQJobPython");
+    let did = json!({"success": true, "message": "python did it"});
+    let says = |answer: &Value| json!({"success": answer["success"], "message": answer["message"]});
+    assert_eq!(says(&post("restart_daq", json!({"update": true}))), did);
+    assert_eq!(says(&api.post("/clients/python/stop_daqjobs", "").fine()), did);
+    assert_eq!(says(&post("run_custom_daqjob", json!({"config": "a = 1", "restart_on_crash": false}))), did);
+    let stop = json!({"daq_job_name": "DAQJobPython", "daq_job_unique_id": "python-1", "remove": true});
+    assert_eq!(says(&post("stop_daqjob", stop)), json!({"success": false, "message": "python did not"}));
+    let message = json!({"message_type": "M", "payload": "{}", "target_daq_job_unique_id": "python-1"});
+    assert_eq!(post("send_message", message)["jobs_notified"], 2);
+    let logs = api.get("/clients/python/logs").fine();
+    assert_eq!(logs["logs"][0]["message"], "python is here");
+
+    // What it was asked is what stands in the description of the protocol.
+    let asked = |kind: &str| peer.wait(kind, |message| message["type"] == format!("CNCMessageReq{kind}"));
+    assert_eq!(asked("RestartDAQ")["update"], true);
+    asked("StopDAQJobs");
+    let run = asked("RunCustomDAQJob");
+    assert_eq!((&run["config"], &run["restart_on_crash"]), (&json!("a = 1"), &json!(false)));
+    let stop = asked("StopDAQJob");
+    assert_eq!((&stop["daq_job_name"], &stop["daq_job_unique_id"]), (&json!("DAQJobPython"), &json!("python-1")));
+    assert_eq!(stop["remove"], true);
+    let send = asked("SendMessage");
+    assert_eq!((&send["message_type"], &send["payload"]), (&json!("M"), &json!("{}")));
+    assert_eq!(send["target_daq_job_unique_id"], "python-1");
+
+    // What only ours know others leave unanswered.
+    let command = api.post("/api/v1/nodes/python/command", "{\"do\":\"plan\"}");
+    assert_eq!(command.status, 504, "{command:?}");
+    drop(peer);
+    let silent = api.post("/clients/python/ping", "");
+    assert_eq!((silent.status, &silent.json()["detail"]), (504, &json!("Timeout waiting for client response.")));
     assert_eq!(node.stop(), 0);
 }
 

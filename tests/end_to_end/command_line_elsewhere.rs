@@ -3,16 +3,13 @@
 use std::process::Command;
 
 use crate::harness::{Said, Site, said, wait_for};
-use crate::rest_client::{Api, TEST, free_port, tokens, with_cnc};
+use crate::rest_client::{Api, TEST, tokens, with_cnc};
 
 /// A server with tokens, and a node that reports to it.
 fn sites() -> (Site, Api, Site) {
-    let port = free_port();
     let (server, api) = with_cnc(Site::of_enrgdaq().csv(), "", "require_token = true");
-    let text = std::fs::read_to_string(server.path("configs/supervisor.toml")).unwrap();
-    let own = text.lines().find(|line| line.starts_with("server_port")).unwrap().to_owned();
-    server.write("configs/supervisor.toml", &text.replace(&own, &format!("server_port = {port}")));
-    let node = Site::of_enrgdaq().csv().job("test", TEST).supervisor(&format!("[cnc]\nserver_port = {port}"));
+    let cnc = format!("[cnc]\nserver_port = {}", api.cnc_port);
+    let node = Site::of_enrgdaq().csv().job("test", TEST).supervisor(&cnc);
     (server, api, node)
 }
 

@@ -20,6 +20,8 @@ pub(crate) const TALKER: &str =
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     pub(crate) port: u16,
+    /// Where nodes report to it.
+    pub(crate) cnc_port: u16,
     pub(crate) token: Option<String>,
 }
 
@@ -77,7 +79,7 @@ pub(crate) fn with_cnc(site: Site, cnc: &str, rest: &str) -> (Site, Api) {
         "[cnc]\nis_server = true\nserver_port = {cnc_port}\nrest_api_enabled = true\nrest_api_port = {port}\n{cnc}\n\
          [cnc.rest]\n{rest}"
     );
-    (site.supervisor(&cnc), Api { port, token: None })
+    (site.supervisor(&cnc), Api { port, cnc_port, token: None })
 }
 
 /// Makes tokens of these roles, and gives them.
