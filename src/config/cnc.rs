@@ -1,12 +1,15 @@
 //! `[cnc]` in `supervisor.toml`: who may ask and command from elsewhere.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
 
+use super::curve::CurveConfig;
+use super::diagnostics::Diagnostic;
+use super::document::Source;
+use super::doors::{is_loopback, placed};
 use super::role::Role;
 use super::supervisor::Verbosity;
 
@@ -70,22 +73,6 @@ impl Default for CncConfig {
             rest: RestConfig::default(),
         }
     }
-}
-
-/// CURVE keys, made with `enrgdaq keygen FILE`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CurveConfig {
-    /// The file with this node's own key pair, relative to the folder of this file.
-    pub key_file: PathBuf,
-    /// On a client: the server's public key.
-    #[serde(default)]
-    #[schemars(length(min = 40, max = 40))]
-    pub server_key: Option<String>,
-    /// On the server: the public key of each node that may connect, by its `supervisor_id`. A node can only speak under the
-    /// name that its key is listed for.
-    #[serde(default)]
-    pub clients: BTreeMap<String, String>,
 }
 
 /// The REST API.
@@ -162,31 +149,57 @@ impl CncConfig {
     }
 }
 
-/// Whether a host is this machine alone: all addresses that it stands for are loopback. A name that cannot be resolved is not.
-fn is_loopback(host: &str) -> bool {
-    if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return address.is_loopback();
-    }
-    if host == "localhost" {
-        return true;
-    }
-    let Ok(mut addresses) = (host, 0).to_socket_addrs().map(Iterator::peekable) else { return false };
-    addresses.peek().is_some() && addresses.all(|address| address.ip().is_loopback())
+/// What of `[cnc]` would let strangers in, or nobody.
+pub(super) fn open_doors(source: &Source, root: &DeTable<'_>, cnc: &CncConfig) -> Vec<Diagnostic> {
+    let dir = source.path.parent().unwrap_or(Path::new(""));
+    let is_missing = |path: &Path| !dir.join(path).is_file();
+    let rest = &cnc.rest;
+    let is_open = cnc.curve.is_none() && !cnc.insecure;
+    let of_curve = cnc.curve.as_ref().map(|curve| curve.objections(dir, cnc.is_server));
+    let objections = [
+        (
+            "server_bind",
+            cnc.is_server && !cnc.is_server_local() && is_open,
+            format!("{:?} is not loopback, and whoever reaches it could command this node", cnc.server_bind),
+            "add `[cnc.curve]` (see `enrgdaq keygen`), or say `insecure = true`",
+        ),
+        (
+            "server_host",
+            !cnc.is_server && !cnc.is_host_local() && is_open,
+            format!("{:?} is not loopback, and whoever answers there could command this node", cnc.server_host),
+            "add `[cnc.curve]` (see `enrgdaq keygen`), or say `insecure = true`",
+        ),
+        (
+            "rest.tls_cert",
+            rest.tls_cert.is_some() != rest.tls_key.is_some(),
+            "it and `tls_key` belong together".into(),
+            "give both, or none",
+        ),
+        (
+            "rest.tls_cert",
+            rest.tls_cert.as_deref().is_some_and(is_missing),
+            "there is no such file".into(),
+            "it lies relative to the folder of this file",
+        ),
+        (
+            "rest.tls_key",
+            rest.tls_key.as_deref().is_some_and(is_missing),
+            "there is no such file".into(),
+            "it lies relative to the folder of this file",
+        ),
+        (
+            "rest_api_enabled",
+            cnc.rest_api_enabled && !cnc.is_server,
+            "only the server has the REST API".into(),
+            "say `is_server = true`, or ask the server",
+        ),
+    ];
+    placed(source, root, "cnc", objections.into_iter().chain(of_curve.into_iter().flatten()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_loopback_is_local() {
-        for host in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["0.0.0.0", "*", "::", "192.168.1.7", "no-such-host.invalid", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn who_listens_to_the_world_asks_for_tokens_and_lets_nodes_look_only() {

@@ -13,11 +13,14 @@
 
 mod catalog;
 mod cnc;
+mod curve;
 mod cycles;
 mod deployment;
 mod diagnostics;
 mod document;
+mod doors;
 mod family;
+mod federation;
 mod files;
 mod job;
 mod job_type;
@@ -40,10 +43,12 @@ mod walk;
 mod tests;
 
 pub use catalog::{Backend, Catalog, CatalogError, Found, Kind, NoMessage, Refusal, TypeInfo, decode};
-pub use cnc::{CncConfig, CurveConfig, RestConfig};
+pub use cnc::{CncConfig, RestConfig};
+pub use curve::CurveConfig;
 pub use deployment::{Deployment, load, load_for, load_supervisor, load_with};
 pub use diagnostics::{Diagnostic, Report, Severity};
 pub use family::{Overrides, Scaled};
+pub use federation::{Compress, FederationConfig};
 pub use job::{DeliveryMode, JobConfig, JobKeys, Replica, Wait};
 pub use process::{ProcessSetup, Rlimits, StopSignal};
 pub use reference::{describe, markdown};
@@ -51,8 +56,7 @@ pub use role::Role;
 pub use schedule::{Next, Schedule};
 pub use supervise::{MemoryLimits, Restart, Supervise, SuperviseKeys};
 pub use supervisor::{
-    BusConfig, DiskConfig, FederationConfig, LogFormat, LogsConfig, MemoryConfig, SupervisorConfig, Transport,
-    Verbosity,
+    BusConfig, DiskConfig, LogFormat, LogsConfig, MemoryConfig, SupervisorConfig, Transport, Verbosity,
 };
 
 pub(crate) use family::{MOST_COPIES, is_meant};

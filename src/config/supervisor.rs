@@ -1,6 +1,5 @@
 //! `supervisor.toml`: the supervisor's own configuration. The comments of the fields are its reference.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, schema_for};
@@ -9,9 +8,10 @@ use serde_json::Value;
 use toml::de::DeTable;
 
 use super::catalog::{Catalog, decode};
-use super::cnc::CncConfig;
+use super::cnc::{self, CncConfig};
 use super::diagnostics::Diagnostic;
 use super::document::{Source, entry, locate, table_to_json};
+use super::federation::{self, FederationConfig};
 use super::schema::Node;
 use super::supervise::{OF_ONE_JOB, Supervise, SuperviseKeys, wrong_texts};
 use super::syntax::parse;
@@ -187,22 +187,6 @@ pub enum Transport {
     Tcp,
 }
 
-/// Exchange of messages with other supervisors, as a star around one server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct FederationConfig {
-    /// This supervisor is the server.
-    pub is_server: bool,
-    /// Where the server sends, `tcp://0.0.0.0:16382`.
-    pub server_xpub_url: Option<String>,
-    /// Where the server receives, `tcp://0.0.0.0:16383`.
-    pub server_xsub_url: Option<String>,
-    /// Where the server of this client sends, `tcp://hub:16382`.
-    pub remote_server_xpub_url: Option<String>,
-    /// Where the server of this client receives, `tcp://hub:16383`.
-    pub remote_server_xsub_url: Option<String>,
-}
-
 fn default_ring_buffer_size_mb() -> u32 {
     256
 }
@@ -278,8 +262,8 @@ pub(super) fn check(source: &Source) -> Checked {
     diagnostics.extend(contradictions(source, &parsed.root, &config));
     diagnostics.extend(of_one_job(source, &parsed.root));
     diagnostics.extend(missing_env_file(source, &parsed.root, &config));
-    diagnostics.extend(not_served(source, &parsed.root));
-    diagnostics.extend(open_doors(source, &parsed.root, &config));
+    diagnostics.extend(config.cnc.iter().flat_map(|cnc| cnc::open_doors(source, &parsed.root, cnc)));
+    diagnostics.extend(config.federation.iter().flat_map(|table| federation::faults(source, &parsed.root, table)));
     Checked { config, diagnostics, include_at: include_at(&parsed.root) }
 }
 
@@ -329,106 +313,6 @@ pub(super) fn place_of(root: &DeTable<'_>, keys: &[&str]) -> Option<(String, usi
     let (_, table) = entry(root, "supervise")?;
     let table = table.get_ref().as_table()?;
     keys.iter().find_map(|key| entry(table, key).map(|(at, _)| (format!("supervise.{key}"), at)))
-}
-
-/// What of `[cnc]` would let strangers in, or nobody.
-fn open_doors(source: &Source, root: &DeTable<'_>, config: &SupervisorConfig) -> Vec<Diagnostic> {
-    let (Some(cnc), Some((table_at, table))) = (&config.cnc, entry(root, "cnc")) else { return Vec::new() };
-    let dir = source.path.parent().unwrap_or(Path::new(""));
-    let is_missing = |path: &Path| !dir.join(path).is_file();
-    let rest = &cnc.rest;
-    let curve = cnc.curve.as_ref();
-    let bad_key = |key: &str| zmq::z85_decode(key).map_or(true, |bytes| bytes.len() != 32);
-    let bad_client = curve.and_then(|curve| curve.clients.iter().find(|(_, key)| bad_key(key)));
-    let no_key = "a key has 40 characters, as `enrgdaq keygen` prints it";
-    let objections = [
-        (
-            "server_bind",
-            cnc.is_server && !cnc.is_server_local() && curve.is_none() && !cnc.insecure,
-            format!("{:?} is not loopback, and whoever reaches it could command this node", cnc.server_bind),
-            "add `[cnc.curve]` (see `enrgdaq keygen`), or say `insecure = true`",
-        ),
-        (
-            "server_host",
-            !cnc.is_server && !cnc.is_host_local() && curve.is_none() && !cnc.insecure,
-            format!("{:?} is not loopback, and whoever answers there could command this node", cnc.server_host),
-            "add `[cnc.curve]` (see `enrgdaq keygen`), or say `insecure = true`",
-        ),
-        (
-            "curve.key_file",
-            curve.is_some_and(|curve| is_missing(&curve.key_file)),
-            "there is no such file".into(),
-            "make it with: enrgdaq keygen FILE; it lies relative to the folder of this file",
-        ),
-        (
-            "curve.server_key",
-            curve.is_some_and(|curve| !cnc.is_server && curve.server_key.is_none()),
-            "a client must know the server's public key".into(),
-            "`enrgdaq keygen` on the server printed it",
-        ),
-        (
-            "curve.server_key",
-            curve.and_then(|curve| curve.server_key.as_deref()).is_some_and(bad_key),
-            "this is no key".into(),
-            no_key,
-        ),
-        (
-            "curve.clients",
-            curve.is_some_and(|curve| curve.clients.values().collect::<BTreeSet<_>>().len() < curve.clients.len()),
-            "two nodes have the same key".into(),
-            "make each node a key of its own, with `enrgdaq keygen` on it",
-        ),
-        (
-            "curve.clients",
-            bad_client.is_some(),
-            format!("{:?} has no key", bad_client.map_or("", |(id, _)| id)),
-            no_key,
-        ),
-        (
-            "rest.tls_cert",
-            rest.tls_cert.is_some() != rest.tls_key.is_some(),
-            "it and `tls_key` belong together".into(),
-            "give both, or none",
-        ),
-        (
-            "rest.tls_cert",
-            rest.tls_cert.as_deref().is_some_and(is_missing),
-            "there is no such file".into(),
-            "it lies relative to the folder of this file",
-        ),
-        (
-            "rest.tls_key",
-            rest.tls_key.as_deref().is_some_and(is_missing),
-            "there is no such file".into(),
-            "it lies relative to the folder of this file",
-        ),
-        (
-            "rest_api_enabled",
-            cnc.rest_api_enabled && !cnc.is_server,
-            "only the server has the REST API".into(),
-            "say `is_server = true`, or ask the server",
-        ),
-    ];
-    let found = objections.into_iter().filter(|(_, is_wrong, ..)| *is_wrong);
-    let placed = found.map(|(path, _, message, help)| {
-        let key = format!("cnc.{path}");
-        let at = locate(root, &key).or_else(|| table.get_ref().as_table().map(|_| table_at)).unwrap_or(table_at);
-        let name = path.rsplit('.').next().unwrap_or(path);
-        source.error(at, key, format!("`{name}`: {message}")).with_help(help)
-    });
-    placed.collect()
-}
-
-/// Tables that are understood and have no effect yet.
-fn not_served(source: &Source, root: &DeTable<'_>) -> Vec<Diagnostic> {
-    let present = ["federation"].into_iter().filter_map(|key| entry(root, key).map(|(at, _)| (key, at)));
-    let warn = |(key, at)| {
-        source
-            .error(at, key, format!("`[{key}]` is accepted, but this version does not serve it yet"))
-            .with_help("it runs as if the table were not there")
-            .into_warning()
-    };
-    present.map(warn).collect()
 }
 
 fn include_at(root: &DeTable<'_>) -> Vec<usize> {

@@ -84,8 +84,13 @@ fn an_id_that_is_made_hangs_on_the_supervisor_and_the_name_alone() {
 
 #[test]
 fn every_warning_says_what_it_means() {
-    let supervisor =
-        "ring_buffer_slot_size_kb = 512\n[federation]\nis_server = true\n[info]\nsupervisor_id = \"lab1\"\n";
+    let supervisor = "ring_buffer_slot_size_kb = 512\n[info]\nsupervisor_id = \"lab1\"\n";
+    let leaf =
+        format!("{LAB1}[federation]\nremote_server_xpub_url = \"ipc://a\"\nremote_server_xsub_url = \"ipc://b\"\n");
+    let twice_open = format!(
+        "{LAB1}[federation]\nis_server = true\ninsecure = true\n[federation.curve]\nkey_file = \"supervisor.toml\"\n\
+         clients = {{ lab2 = \"rq:rM>}}U?@Lns47E1%kR.o@n%FcmmsL/@{{H8]yf7\" }}\n"
+    );
     let csv = format!("{GOOD}[store_config.csv]\nfile_path = \"a.csv\"\n");
     let table: &[Warned<'_>] = &[
         (&[("supervisor.toml", LAB1), ("a.toml", GOOD)], &[]),
@@ -95,12 +100,8 @@ fn every_warning_says_what_it_means() {
         ),
         (
             &[("supervisor.toml", supervisor), ("a.toml", GOOD)],
-            &[
-                "supervisor.toml:1:1: warning: `ring_buffer_slot_size_kb` is deprecated: has no meaning here, since \
-                 payloads may be of any size; accepted from configs made for ENRGDAQ; remove the line",
-                "supervisor.toml:2:2: warning: `[federation]` is accepted, but this version does not serve it yet; it runs \
-                 as if the table were not there",
-            ],
+            &["supervisor.toml:1:1: warning: `ring_buffer_slot_size_kb` is deprecated: has no meaning here, since \
+                 payloads may be of any size; accepted from configs made for ENRGDAQ; remove the line"],
         ),
         (
             &[("supervisor.toml", LAB1), ("a.toml", "daq_job_type = \"store_csv\"")],
@@ -117,10 +118,20 @@ fn every_warning_says_what_it_means() {
                 "a.toml:4:2: warning: `[store_config]` names no backend, so nothing is stored; the backends are csv, filter, memory",
             ],
         ),
+        (&[("supervisor.toml", &leaf), ("a.toml", &csv)], &[]),
         (
-            &[("supervisor.toml", &format!("{LAB1}[federation]\n")), ("a.toml", &csv)],
-            &["supervisor.toml:3:2: warning: `[federation]` is accepted, but this version does not serve it yet; it \
-               runs as if the table were not there"],
+            &[("supervisor.toml", &format!("{leaf}server_xpub_url = \"ipc://a\"\n")), ("a.toml", GOOD)],
+            &[
+                "supervisor.toml:6:1: warning: `server_xpub_url`: has no effect on a leaf: only a hub listens; remove it, or \
+               say `is_server = true`",
+            ],
+        ),
+        (
+            &[("supervisor.toml", &twice_open), ("a.toml", GOOD)],
+            &[
+                "supervisor.toml:5:1: warning: `insecure`: has no effect beside `[federation.curve]`: nobody gets in without \
+               a key; remove it",
+            ],
         ),
     ];
 
