@@ -34,7 +34,7 @@ mod refusals;
 mod settings;
 mod shelter;
 mod sink;
-mod spool;
+pub(crate) mod spool;
 mod teller;
 
 pub use job::Store;

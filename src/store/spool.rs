@@ -1,34 +1,37 @@
-//! Messages on disk, in the order of their arrival, until the backend has them.
+//! Messages on disk, in the order of their arrival, until a backend, or the other end of a link, has them.
 //!
-//! A segment is a file `0000000001.spool`; in it stand messages, all numbers little-endian:
+//! A segment is a file `0000000001.spool`; in it stand bodies, all numbers little-endian:
 //!
 //! ```text
-//! ├ u32 length of the body ┼ u32 CRC-32 of the body ┼ the body: u32 length of the envelope, envelope, payloads ┤ …
+//! ├ u32 length of the body ┼ u32 CRC-32 of the body ┼ the body: at least one byte ┤ …
 //! ```
 //!
+//! A store's body is a message: `u32 length of the envelope, envelope, payloads`. A store reads on from where the last
+//! [`done`](Spool::done) was; a link reads ahead of what is acknowledged, and [releases](Spool::release) body by body.
+//!
 //! Invariants: what was appended is read in the same order, also by a later process; what a crash cut short at the end was
-//! never acknowledged, and is cut off; a segment is removed when the backend has all of it for good, or renamed if a part
-//! of it could not be read. How far it was read
-//! nobody writes down: the backend passes over what it has.
+//! never acknowledged, and is cut off; a segment is removed when all of it is done for good, or renamed if a part of it
+//! could not be read. How far it was read nobody writes down: a later process reads what is done of the first segment once
+//! more, and whoever gets it passes over what it has.
+
+mod segment;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use self::segment::{HEAD, Segment};
 use crate::job::Delivery;
 use crate::message::Decoder;
 
 /// A segment that has reached this size is followed by another.
 const SEGMENT: u64 = 64 << 20;
-
-/// What stands before a body.
-const HEAD: usize = 8;
 
 const ENDING: &str = "spool";
 
@@ -40,7 +43,7 @@ const TORN: &str = "torn";
 
 /// Why a message is not taken.
 #[derive(Debug, Error)]
-pub(super) enum SpoolError {
+pub(crate) enum SpoolError {
     /// `spool_max_gb` is reached.
     #[error("the spool is full, {0} bytes are in it (spool_max_gb)")]
     Full(u64),
@@ -49,7 +52,7 @@ pub(super) enum SpoolError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// What was read.
+/// What a store reads.
 #[derive(Debug)]
 pub(super) enum Read {
     /// A message.
@@ -58,9 +61,27 @@ pub(super) enum Read {
     Unreadable { path: PathBuf, bytes: u64 },
 }
 
+/// What is read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum RawRead {
+    /// What was appended, and where it stands.
+    Body { at: Mark, bytes: Bytes },
+    /// The rest of a segment, which a disk or somebody changed; the file is kept there.
+    Unreadable { path: PathBuf, bytes: u64 },
+}
+
+/// Where a body stands, for as long as the spool is open; what was appended later has a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Mark {
+    segment: u64,
+    offset: u64,
+    /// Where the next one begins.
+    next: u64,
+}
+
 /// The messages that wait.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     dir: PathBuf,
     limit: u64,
     /// The oldest comes first; what is appended goes into the last.
@@ -68,27 +89,16 @@ pub(super) struct Spool {
     next_number: u64,
     /// Read up to here: a segment, and an offset in it.
     at: (usize, u64),
-    /// The backend has all up to here.
+    /// All up to here is done for good.
     done: (usize, u64),
     decoder: Decoder,
     body: Vec<u8>,
     is_dirty: bool,
 }
 
-#[derive(Debug)]
-struct Segment {
-    path: PathBuf,
-    file: File,
-    len: u64,
-    /// A failed write left something behind `len`.
-    is_torn: bool,
-    /// Something in it could not be read: the file is kept for whoever can.
-    is_damaged: bool,
-}
-
 impl Spool {
     /// Opens what an earlier process left. The directory is made when there is something to put into it.
-    pub(super) fn open(dir: PathBuf, limit: u64) -> Result<Self, SpoolError> {
+    pub(crate) fn open(dir: PathBuf, limit: u64) -> Result<Self, SpoolError> {
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::Io { path, source }
@@ -107,7 +117,7 @@ impl Spool {
         let numbers = numbers(&spool.dir).map_err(fail(&spool.dir))?;
         for &number in &numbers {
             let path = spool.path(number);
-            let segment = Segment::open(path.clone()).map_err(fail(&path))?;
+            let segment = Segment::open(number, path.clone()).map_err(fail(&path))?;
             spool.segments.push_back(segment);
             spool.next_number = number + 1;
         }
@@ -115,61 +125,65 @@ impl Spool {
             let path = last.path.clone();
             last.cut_torn_end().map_err(fail(&path))?;
         }
-        if let Err(error) = spool.drop_done() {
-            tracing::warn!("cannot remove a segment of the spool: {error}");
-        }
+        spool.drop_done_or_warn();
         Ok(spool)
     }
 
     /// Where it lies.
-    pub(super) fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether there is nothing that the backend does not have.
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether there is nothing that is not done.
+    pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
     /// Whether all has been read that is in it.
-    pub(super) fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         let last = self.segments.len();
         self.at.0 >= last || (self.at.0 + 1 == last && self.at.1 >= self.segments[self.at.0].len)
     }
 
     /// How many bytes have not been read.
-    pub(super) fn unread(&self) -> u64 {
-        let (n, offset) = self.at;
-        self.segments.iter().skip(n).map(|segment| segment.len).sum::<u64>().saturating_sub(offset)
+    pub(crate) fn unread(&self) -> u64 {
+        self.behind(self.at)
     }
 
     /// What it takes on the disk, in bytes.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
     /// Takes a message; from then on it survives the process.
     pub(super) fn append(&mut self, delivery: &Delivery) -> Result<(), SpoolError> {
-        self.body.clear();
-        self.body.resize(HEAD, 0);
-        delivery.write_down(&mut self.body);
-        let taken = self.bytes();
-        if taken + self.body.len() as u64 > self.limit {
-            return Err(SpoolError::Full(taken));
-        }
-        let len = u32::try_from(self.body.len() - HEAD).map_err(|_| SpoolError::Full(taken))?;
-        let crc = crc32fast::hash(&self.body[HEAD..]);
-        self.body[..4].copy_from_slice(&len.to_le_bytes());
-        self.body[4..HEAD].copy_from_slice(&crc.to_le_bytes());
-        self.write().map_err(|source| SpoolError::Io { path: self.dir.clone(), source })
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        delivery.write_down(&mut body);
+        let taken = self.append_raw(&[&body]);
+        self.body = body;
+        taken
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Takes a body, one part behind another, of one byte at least; from then on it survives the process.
+    pub(crate) fn append_raw(&mut self, parts: &[&[u8]]) -> Result<(), SpoolError> {
+        let (taken, len) = (self.bytes(), parts.iter().map(|part| part.len()).sum::<usize>());
+        let len = u32::try_from(len).map_err(|_| SpoolError::Full(taken))?;
+        if taken + HEAD as u64 + u64::from(len) > self.limit {
+            return Err(SpoolError::Full(taken));
+        }
+        self.write(len, parts).map_err(|source| SpoolError::Io { path: self.dir.clone(), source })
+    }
+
+    fn write(&mut self, len: u32, parts: &[&[u8]]) -> io::Result<()> {
+        if len == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is nothing in it"));
+        }
         if self.segments.back().is_none_or(|last| last.len >= SEGMENT || last.is_damaged) {
             self.begin_segment()?;
         }
         let last = self.segments.back_mut().expect("one was begun");
-        last.append(&self.body)?;
+        last.append(len, parts)?;
         self.is_dirty = true;
         Ok(())
     }
@@ -178,58 +192,74 @@ impl Spool {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         // Whoever says that the last one is on the disk means this one too.
         self.sync()?;
-        let path = self.path(self.next_number);
+        let number = self.next_number;
         // Whatever becomes of this one: its name is taken.
         self.next_number += 1;
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let segment = Segment::begin(number, self.path(number))?;
         File::open(&self.dir)?.sync_all()?;
-        self.segments.push_back(Segment { path, file, len: 0, is_torn: false, is_damaged: false });
+        self.segments.push_back(segment);
         Ok(())
     }
 
     /// The next message; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Read>> {
+        let (at, body) = match self.next_raw()? {
+            None => return Ok(None),
+            Some(RawRead::Unreadable { path, bytes }) => return Ok(Some(Read::Unreadable { path, bytes })),
+            Some(RawRead::Body { at, bytes }) => (at, bytes),
+        };
+        if let Ok(delivery) = Delivery::read_again(&body, &mut self.decoder) {
+            return Ok(Some(Read::Message(Box::new(delivery))));
+        }
+        let segment = &mut self.segments[self.at.0];
+        segment.is_damaged = true;
+        Ok(Some(Read::Unreadable { path: segment.path.with_extension(DAMAGED), bytes: at.next - at.offset }))
+    }
+
+    /// The next body; `None` at the end.
+    pub(crate) fn next_raw(&mut self) -> io::Result<Option<RawRead>> {
         loop {
             let count = self.segments.len();
             let Some(segment) = self.segments.get_mut(self.at.0) else { return Ok(None) };
-            if self.at.1 >= segment.len {
+            let offset = self.at.1;
+            if offset >= segment.len {
                 if self.at.0 + 1 == count {
                     return Ok(None);
                 }
                 self.at = (self.at.0 + 1, 0);
                 continue;
             }
-            let body = match segment.body(self.at.1) {
-                Err(error) if Errno::from_io_error(&error) != Some(Errno::IO) => return Err(error),
-                body => body.ok().flatten(),
-            };
+            if let Some((bytes, next)) = or_unreadable(segment.body(offset))? {
+                self.at.1 = next;
+                return Ok(Some(RawRead::Body { at: Mark { segment: segment.number, offset, next }, bytes }));
+            }
             // What is not what was written takes all behind it along: nobody knows where the next begins.
-            let next = body.as_ref().map_or(segment.len, |(_, next)| *next);
-            let bytes = next - std::mem::replace(&mut self.at.1, next);
-            let read = body.and_then(|(body, _)| Delivery::read_again(&body, &mut self.decoder).ok());
-            return Ok(Some(match read {
-                Some(delivery) => Read::Message(Box::new(delivery)),
-                None => {
-                    segment.is_damaged = true;
-                    Read::Unreadable { path: segment.path.with_extension(DAMAGED), bytes }
-                }
-            }));
+            self.at.1 = segment.len;
+            segment.is_damaged = true;
+            segment.unreadable_from = Some(offset);
+            let path = segment.path.with_extension(DAMAGED);
+            let bytes = segment.len - offset;
+            // If all before it is done, nobody else asks for the segment.
+            self.drop_done_or_warn();
+            return Ok(Some(RawRead::Unreadable { path, bytes }));
         }
     }
 
-    /// Reads again what the backend may not have.
-    pub(super) fn rewind(&mut self) {
+    /// Reads again what is not done.
+    pub(crate) fn rewind(&mut self) {
+        // What the disk could not read once it may read now.
+        self.segments.iter_mut().for_each(|segment| segment.unreadable_from = None);
         self.at = self.done;
     }
 
-    /// The backend has all that was read, for good.
+    /// All that was read is done for good.
     pub(super) fn done(&mut self) -> io::Result<()> {
         self.done = self.at;
         self.drop_done()
     }
 
     /// Has what was appended survive a power failure.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.is_dirty)
             && let Some(last) = self.segments.back()
             && let Err(error) = last.file.sync_data()
@@ -240,12 +270,18 @@ impl Spool {
         Ok(())
     }
 
-    /// Removes segments that nobody needs. One that cannot be removed is passed over by the next process: the backend has
-    /// what is in it.
+    fn drop_done_or_warn(&mut self) {
+        if let Err(error) = self.drop_done() {
+            tracing::warn!("cannot remove a segment of the spool: {error}");
+        }
+    }
+
+    /// Removes segments that nobody needs. One that cannot be removed is read by the next process once more: what is in it
+    /// is known to whoever gets it.
     fn drop_done(&mut self) -> io::Result<()> {
         let mut done = Ok(());
         while let Some(first) = self.segments.front() {
-            let is_done = self.done.0 > 0 || self.done.1 >= first.len;
+            let is_done = self.done.0 > 0 || self.done.1 >= first.end();
             if !is_done {
                 break;
             }
@@ -264,93 +300,51 @@ impl Spool {
         done
     }
 
+    /// How many bytes stand behind a place.
+    fn behind(&self, (n, offset): (usize, u64)) -> u64 {
+        self.segments.iter().skip(n).map(|segment| segment.len).sum::<u64>().saturating_sub(offset)
+    }
+
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:010}.{ENDING}"))
     }
 }
 
-impl Segment {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(&path)?;
-        let len = file.metadata()?.len();
-        Ok(Self { path, file, len, is_torn: false, is_damaged: false })
+/// What a link needs, which sends again what was not acknowledged.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the links of a federation"))]
+impl Spool {
+    /// Reads once more a body that [`next_raw`](Self::next_raw) gave; `None` if its segment is gone, or was changed since.
+    pub(crate) fn read(&mut self, at: Mark) -> io::Result<Option<Bytes>> {
+        let Some(n) = self.position(at) else { return Ok(None) };
+        Ok(or_unreadable(self.segments[n].body(at.offset))?.map(|(body, _)| body))
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_torn {
-            self.file.set_len(self.len)?;
-            self.is_torn = false;
+    /// All up to this body, and the body itself, is done for good.
+    pub(crate) fn release(&mut self, upto: Mark) {
+        let Some(done) = self.position(upto).map(|n| (n, upto.next)) else { return };
+        if done > self.done {
+            self.done = done;
+            self.at = self.at.max(done);
+            self.drop_done_or_warn();
         }
-        if let Err(error) = self.file.write_all_at(bytes, self.len) {
-            self.is_torn = self.file.set_len(self.len).is_err();
-            return Err(error);
-        }
-        self.len += bytes.len() as u64;
-        Ok(())
     }
 
-    /// The body at an offset, and where the next begins; `None` if there is none, or another than was written.
-    fn body(&self, at: u64) -> io::Result<Option<(Bytes, u64)>> {
-        let mut head = [0; HEAD];
-        let start = at + HEAD as u64;
-        if start > self.len {
-            return Ok(None);
-        }
-        self.file.read_exact_at(&mut head, at)?;
-        let [a, b, c, d, e, f, g, h] = head;
-        let (len, crc) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        let end = start + u64::from(len);
-        // Zeros, as a power failure may leave them, would be a body without bytes and with the right checksum.
-        if len == 0 || end > self.len {
-            return Ok(None);
-        }
-        let mut body = vec![0; len as usize];
-        self.file.read_exact_at(&mut body, start)?;
-        Ok((crc32fast::hash(&body) == crc).then(|| (body.into(), end)))
+    /// How many bytes are not done.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.behind(self.done)
     }
 
-    /// Whether behind a body that is not what was written, another one is.
-    fn is_followed(&self, at: u64) -> io::Result<bool> {
-        let mut head = [0; HEAD];
-        if at + HEAD as u64 > self.len {
-            return Ok(false);
-        }
-        self.file.read_exact_at(&mut head, at)?;
-        let [a, b, c, d, ..] = head;
-        let next = at + HEAD as u64 + u64::from(u32::from_le_bytes([a, b, c, d]));
-        Ok(next < self.len && self.body(next)?.is_some())
+    /// The segment of a mark, if it is not gone.
+    fn position(&self, at: Mark) -> Option<usize> {
+        self.segments.binary_search_by_key(&at.segment, |segment| segment.number).ok()
     }
+}
 
-    fn cut_torn_end(&mut self) -> io::Result<()> {
-        let mut whole = 0;
-        while let Some((_, next)) = self.body(whole)? {
-            whole = next;
-        }
-        if whole < self.len && self.is_followed(whole)? {
-            // Not torn: something was changed within, and behind it stands what was acknowledged.
-            self.is_damaged = true;
-            return Ok(());
-        }
-        if whole < self.len {
-            let kept = self.path.with_extension(TORN);
-            let (bytes, path) = (self.len - whole, self.path.display());
-            // It was never acknowledged: a full disk is no reason not to begin.
-            let fate = match self.keep(whole, &kept) {
-                Ok(()) => format!("kept as {}", kept.display()),
-                Err(error) => format!("not kept: {error}"),
-            };
-            tracing::warn!("cut {bytes} bytes off the end of {path}, what a crash left; {fate}");
-            self.file.set_len(whole)?;
-            self.len = whole;
-        }
-        Ok(())
-    }
-
-    /// Writes what stands behind an offset into a file of its own.
-    fn keep(&self, from: u64, path: &Path) -> io::Result<()> {
-        let mut rest = vec![0; usize::try_from(self.len - from).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut rest, from)?;
-        fs::write(path, rest)
+/// A place that the disk cannot read any more holds nobody up for ever; any other trouble may pass.
+fn or_unreadable<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Ok(None),
+        read => read,
     }
 }
 
@@ -371,5 +365,6 @@ fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 #[cfg(test)]
-#[path = "spool_tests.rs"]
+mod raw_tests;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What the spool gives back, whatever befell it.
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 use crate::message::{Message, MessageId, Payload, PayloadKind, StoreRaw};
 
@@ -9,7 +11,7 @@ fn message(seq: u64, len: usize) -> Delivery {
     Delivery::made(&Message::of(&StoreRaw {}).unwrap().with_payload(payload), MessageId { epoch: 1, seq }, 5).unwrap()
 }
 
-fn opened(dir: &tempfile::TempDir, limit: u64) -> Spool {
+pub(super) fn opened(dir: &tempfile::TempDir, limit: u64) -> Spool {
     Spool::open(dir.path().join("spool"), limit).unwrap()
 }
 
@@ -25,7 +27,7 @@ fn rest(spool: &mut Spool) -> Vec<u64> {
     numbers
 }
 
-fn files(dir: &tempfile::TempDir) -> usize {
+pub(super) fn files(dir: &tempfile::TempDir) -> usize {
     fs::read_dir(dir.path().join("spool")).map_or(0, Iterator::count)
 }
 
@@ -140,9 +142,7 @@ fn a_message_that_nobody_understands_costs_itself_only_and_its_file_is_kept() {
     let mut spool = opened(&dir, u64::MAX);
     spool.append(&message(0, 10)).unwrap();
     // Of another version, but whole.
-    let body = b"not what this version writes";
-    let head = [u32::try_from(body.len()).unwrap().to_le_bytes(), crc32fast::hash(body).to_le_bytes()].concat();
-    spool.segments[0].append(&[&head[..], body].concat()).unwrap();
+    spool.append_raw(&[b"not what this version writes"]).unwrap();
     spool.append(&message(2, 10)).unwrap();
 
     let reads: Vec<_> = std::iter::from_fn(|| spool.next().unwrap()).collect();
