@@ -22,6 +22,7 @@
 mod contexts;
 mod endpoints;
 mod error;
+mod keys;
 mod proxy;
 mod publisher;
 mod subscriber;
@@ -30,6 +31,8 @@ mod zap;
 pub(crate) use contexts::Contexts;
 pub(crate) use endpoints::{Endpoints, Transport};
 pub use error::BusError;
+pub use keys::KeyError;
+pub(crate) use keys::{Keys, read_key, text_of};
 pub(crate) use proxy::Proxies;
 pub use publisher::{Deadline, PublishError};
 pub(crate) use publisher::{Publisher, Tracked};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::CliError;
-use crate::control::cnc::{Keys, text_of};
+use crate::bus::{Keys, text_of};
 
 pub(super) fn keygen(path: &Path) -> Result<ExitCode, CliError> {
     let keys = Keys::make(path)?;

@@ -67,7 +67,7 @@ enum CliError {
     #[error(transparent)]
     Token(#[from] crate::control::tokens::TokenError),
     #[error(transparent)]
-    Key(#[from] crate::control::KeyError),
+    Key(#[from] crate::bus::KeyError),
     #[error(transparent)]
     Bench(#[from] bench::BenchError),
     #[error("cannot start the program anew")]

@@ -24,12 +24,12 @@ mod status;
 pub(crate) mod tokens;
 pub(crate) mod wire;
 
+pub use crate::bus::KeyError;
 pub(crate) use admission::{Admitted, admit};
 pub use audit::AuditLine;
 pub use caller::{Caller, Reach};
 pub use changes::{Change, Changes, JobChange};
 pub use client::{Client, ClientError};
-pub use cnc::KeyError;
 pub use command::{Command, JobRef, Order, Refusal, Reply};
 pub(crate) use desk::{Desk, Inquiry};
 pub(crate) use events::Events;

@@ -10,11 +10,11 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::cnc::{KeyError, Listening, Nodes, Reporting, Reports, Serving};
+use super::cnc::{Listening, Nodes, Reporting, Reports, Serving};
 use super::desk::Desk;
 use super::rest::{self, Rest, RestError, RestGuard, RestParts};
 use super::tokens::Tokens;
-use crate::bus::BusError;
+use crate::bus::{BusError, KeyError};
 use crate::config::{Catalog, CncConfig};
 use crate::message::SupervisorInfo;
 

@@ -14,14 +14,13 @@ use tokio::runtime::Handle;
 
 use super::body::{MAX_BYTES, encode};
 use super::exchange::PATIENCE;
-use super::keys::{Keys, read_key};
 use super::log_lines::Follower;
 use super::message::Message;
 use super::monitor::{Happening, Monitor};
 use super::outbox::{Letters, outbox};
 use super::places::Places;
 use super::workshop::Workshop;
-use crate::bus::PublicKey;
+use crate::bus::{Keys, PublicKey, read_key};
 use crate::config::{CncConfig, Verbosity};
 use crate::control::Desk;
 use crate::control::network::NetworkError;
@@ -182,9 +181,7 @@ impl Line {
         socket.set_tcp_keepalive(1)?;
         socket.set_ipv6(reporting.is_v6)?;
         if let Some((keys, server)) = &reporting.keys {
-            socket.set_curve_serverkey(server)?;
-            socket.set_curve_publickey(&keys.public)?;
-            socket.set_curve_secretkey(&keys.secret)?;
+            keys.apply_client(&socket, server)?;
         }
         let monitor = Monitor::of(&context, &socket, "cnc-monitor")?;
         socket.connect(&reporting.address)?;

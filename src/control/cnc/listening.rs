@@ -13,15 +13,14 @@ use super::body::MAX_BYTES;
 use super::comings::Comings;
 use super::drops::Dropped;
 use super::exchange::Exchange;
-use super::keys::{Keys, read_key, text_of};
 use super::monitor::Monitor;
 use super::nodes::Nodes;
 use super::places::Places;
 use super::server::Server;
-use crate::bus::{Gate, Guests, Stranger};
+use crate::bus::{Gate, Guests, Keys, Stranger, read_key, text_of};
 use crate::config::{CncConfig, Role};
 use crate::control::network::NetworkError;
-use crate::os::{Wake, set_zap_enforce_domain};
+use crate::os::Wake;
 use crate::telemetry::{CncInsecure, CncServes};
 
 /// Messages that wait for one node, and from one node, in libzmq.
@@ -74,7 +73,7 @@ impl Listening {
                 let keys = Keys::read(&config_dir.join(&curve.key_file))?;
                 let guests = curve.clients.iter().map(|(id, key)| Ok((read_key(key)?, id.clone())));
                 let guests = guests.collect::<Result<Guests, NetworkError>>()?;
-                lock(&mut socket, &keys).map_err(NetworkError::Socket)?;
+                keys.apply_server(&mut socket, "cnc").map_err(NetworkError::Socket)?;
                 // Turned away while nobody hears of it: so many are remembered.
                 let (tell, turned_away) = std::sync::mpsc::sync_channel(64);
                 let gate = Gate::open(&context, guests, move |stranger| drop(tell.try_send(stranger)))?;
@@ -174,14 +173,6 @@ fn settle(socket: &zmq::Socket) -> Result<(), zmq::Error> {
     socket.set_heartbeat_ivl(PROBE_MS)?;
     socket.set_heartbeat_timeout(PROBE_TIMEOUT_MS)?;
     socket.set_tcp_keepalive(1)
-}
-
-/// Only who has a listed key gets in; nobody, if nobody looks at the keys.
-fn lock(socket: &mut zmq::Socket, keys: &Keys) -> Result<(), zmq::Error> {
-    socket.set_curve_server(true)?;
-    socket.set_curve_secretkey(&keys.secret)?;
-    socket.set_zap_domain("cnc")?;
-    set_zap_enforce_domain(socket, true)
 }
 
 /// A host as libzmq binds it: it takes addresses, and `*`, but no names.

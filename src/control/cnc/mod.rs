@@ -21,7 +21,6 @@ mod comings;
 mod delayed;
 mod drops;
 mod exchange;
-mod keys;
 mod listening;
 mod log_lines;
 mod message;
@@ -39,8 +38,6 @@ mod workshop;
 
 pub(crate) use body::is_message;
 pub(crate) use client::{Reporting, Reports};
-pub use keys::KeyError;
-pub(crate) use keys::{Keys, text_of};
 pub(crate) use listening::{Listening, Serving};
 pub(crate) use message::{ClientLog, Message, NodeStatus};
 pub(crate) use nodes::{ClientInfo, NodeError, Nodes};

@@ -9,12 +9,11 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::body::encode;
 use super::client::{Reporting, Reports};
-use super::keys::{Keys, text_of};
 use super::listening::{Listening, Serving};
 use super::message::Message;
 use super::nodes::{NodeError, Nodes};
 use super::picture::tests::status;
-
+use crate::bus::{Keys, text_of};
 use crate::config::{CncConfig, CurveConfig, Role};
 use crate::control::audit::{self, AuditLog};
 use crate::control::{Caller, Command, Desk, Event, Events, Inquiry, LogQuery, LoggedLine, NodeChange, Refusal, Reply};

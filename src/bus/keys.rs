@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::bus::PublicKey;
+use super::zap::PublicKey;
+use crate::os::set_zap_enforce_domain;
 
 /// Why there are no keys.
 #[derive(Debug, Error)]
@@ -66,7 +67,7 @@ pub enum KeyError {
 /// A pair of keys.
 pub(crate) struct Keys {
     pub(crate) public: PublicKey,
-    pub(super) secret: PublicKey,
+    pub(crate) secret: PublicKey,
 }
 
 impl std::fmt::Debug for Keys {
@@ -97,7 +98,7 @@ impl Keys {
         };
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
         let text = format!(
-            "# The keys of one node for [cnc.curve]; made by `enrgdaq keygen`. This file is for that node alone.\n\
+            "# The keys of one node for [cnc.curve] and [federation.curve]; made by `enrgdaq keygen`. For that node alone.\n\
              public = \"{}\"\nsecret = \"{}\"\n",
             text_of(&keys.public),
             text_of(&keys.secret)
@@ -127,6 +128,27 @@ impl Keys {
             toml::from_str(&text).map_err(|_| bad("it must hold `public` and `secret`, and nothing else".into()))?;
         let key = |name: &str, text: &str| read_key(text).map_err(|_| bad(format!("`{name}` is no key")));
         Ok(Self { public: key("public", &content.public)?, secret: key("secret", &content.secret)? })
+    }
+
+    /// Locks a socket that listens: only who has a key that the gate of its context knows gets in; nobody, if there is none.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub(crate) fn apply_server(&self, socket: &mut zmq::Socket, domain: &str) -> Result<(), zmq::Error> {
+        socket.set_curve_server(true)?;
+        socket.set_curve_secretkey(&self.secret)?;
+        socket.set_zap_domain(domain)?;
+        set_zap_enforce_domain(socket, true)
+    }
+
+    /// Gives them to a socket that connects, and speaks to the server with that key only.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub(crate) fn apply_client(&self, socket: &zmq::Socket, server: &PublicKey) -> Result<(), zmq::Error> {
+        socket.set_curve_serverkey(server)?;
+        socket.set_curve_publickey(&self.public)?;
+        socket.set_curve_secretkey(&self.secret)
     }
 }
 
