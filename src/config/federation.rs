@@ -93,17 +93,15 @@ impl FederationConfig {
     /// Where a hub sends, and where it receives.
     #[must_use]
     pub fn listen_urls(&self) -> (String, String) {
-        // libzmq binds addresses, and knows no names.
-        let bindable = |url: &str| url.replacen("//localhost:", "//127.0.0.1:", 1);
-        let xpub = bindable(self.server_xpub_url.as_deref().unwrap_or(XPUB_URL));
-        (xpub, bindable(self.server_xsub_url.as_deref().unwrap_or(XSUB_URL)))
+        let xpub = by_address(self.server_xpub_url.as_deref().unwrap_or(XPUB_URL));
+        (xpub, by_address(self.server_xsub_url.as_deref().unwrap_or(XSUB_URL)))
     }
 
     /// Where the hub of a leaf sends, and where it receives.
     #[must_use]
-    pub fn hub_urls(&self) -> Option<(&str, &str)> {
+    pub fn hub_urls(&self) -> Option<(String, String)> {
         let both = self.remote_server_xpub_url.as_deref().zip(self.remote_server_xsub_url.as_deref());
-        both.filter(|_| !self.is_server)
+        both.filter(|_| !self.is_server).map(|(xpub, xsub)| (by_address(xpub), by_address(xsub)))
     }
 
     /// Whether the links stay on this machine.
@@ -144,6 +142,11 @@ impl FederationConfig {
         ];
         remote.into_iter().filter_map(|(key, url)| url.clone().map(|url| (key, url))).collect()
     }
+}
+
+/// `localhost` by its address: libzmq binds no names, and connects to ::1 where the name stands for that too.
+fn by_address(url: &str) -> String {
+    url.replacen("//localhost:", "//127.0.0.1:", 1)
 }
 
 /// What of `[federation]` would let strangers in, or nobody, or lead nowhere.
@@ -269,7 +272,8 @@ mod tests {
         assert_eq!(usual.listen_urls(), (XPUB_URL.into(), XSUB_URL.into()));
         assert_eq!(named.listen_urls(), ("tcp://127.0.0.1:1".into(), "ipc:///run/hub".into()));
         assert_eq!((usual.hub_urls(), FederationConfig::default().hub_urls()), (None, None));
-        assert_eq!(leaf("tcp://hub:1", "tcp://hub:2").hub_urls(), Some(("tcp://hub:1", "tcp://hub:2")));
+        let by_name = leaf("tcp://hub:1", "tcp://localhost:2").hub_urls();
+        assert_eq!(by_name, Some(("tcp://hub:1".into(), "tcp://127.0.0.1:2".into())));
     }
 
     #[test]
