@@ -85,13 +85,21 @@ struct Content {
 }
 
 impl Keys {
+    /// Makes a pair.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub(crate) fn new() -> Result<Self, zmq::Error> {
+        let pair = zmq::CurveKeyPair::new()?;
+        Ok(Self { public: pair.public_key, secret: pair.secret_key })
+    }
+
     /// Makes a pair, and the file with it.
     ///
     /// # Errors
     /// [`KeyError`]: the file is there, or cannot be made.
     pub(crate) fn make(path: &Path) -> Result<Self, KeyError> {
-        let pair = zmq::CurveKeyPair::new().map_err(KeyError::Made)?;
-        let keys = Self { public: pair.public_key, secret: pair.secret_key };
+        let keys = Self::new().map_err(KeyError::Made)?;
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
             _ => KeyError::File { path: path.to_owned(), source },

@@ -12,6 +12,7 @@ use super::contexts::Contexts;
 use super::endpoints::{Curve, Endpoints, PlaneEndpoints, Transport};
 use super::error::BusError;
 use super::high_water;
+use super::keys::{Keys, text_of};
 use super::zap::{Gate, Guests};
 use crate::message::Plane;
 use crate::os::{Wake, set_xpub_nodrop};
@@ -41,9 +42,9 @@ impl Proxies {
     pub(crate) fn start(contexts: &Contexts, transport: &Transport) -> Result<(Self, Endpoints), BusError> {
         let keys = match transport {
             Transport::Ipc(_) => None,
-            Transport::Tcp => Some(Keys::new()?),
+            Transport::Tcp => Some(KeysOfStart::new()?),
         };
-        let guests: Guests = keys.iter().map(|keys| (keys.client.public_key, String::new())).collect();
+        let guests: Guests = keys.iter().map(|keys| (keys.client.public, String::new())).collect();
         let gate = |context| keys.is_some().then(|| Gate::open(context, guests.clone(), drop)).transpose();
         let gates = [gate(&contexts.control)?, gate(&contexts.data)?];
         let stop = Wake::new().map_err(BusError::System)?;
@@ -63,13 +64,13 @@ impl Proxies {
         &mut self,
         contexts: &Contexts,
         transport: &Transport,
-        keys: Option<&Keys>,
+        keys: Option<&KeysOfStart>,
         plane: Plane,
     ) -> Result<PlaneEndpoints, BusError> {
         let mut hub = Hub::new(contexts.of(plane), plane, self.stop.clone(), self.outside_full.clone())?;
-        for socket in [&hub.incoming, &hub.outgoing] {
+        for socket in [&mut hub.incoming, &mut hub.outgoing] {
             if let Some(keys) = keys {
-                keys.apply(socket).map_err(BusError::Socket)?;
+                keys.server.apply_server(socket, "bus").map_err(BusError::Socket)?;
             }
         }
         let name = match plane {
@@ -102,29 +103,22 @@ impl Drop for Proxies {
 }
 
 /// The keys of one start: the proxies' pair, and the one pair of all jobs.
-struct Keys {
-    server: zmq::CurveKeyPair,
-    client: zmq::CurveKeyPair,
+struct KeysOfStart {
+    server: Keys,
+    client: Keys,
 }
 
-impl Keys {
+impl KeysOfStart {
     fn new() -> Result<Self, BusError> {
-        let pair = || zmq::CurveKeyPair::new().map_err(BusError::Socket);
+        let pair = || Keys::new().map_err(BusError::Socket);
         Ok(Self { server: pair()?, client: pair()? })
     }
 
-    fn apply(&self, socket: &zmq::Socket) -> Result<(), zmq::Error> {
-        socket.set_curve_server(true)?;
-        socket.set_zap_domain("bus")?;
-        socket.set_curve_secretkey(&self.server.secret_key)
-    }
-
     fn of_jobs(&self) -> Curve {
-        let text = |key: &[u8]| zmq::z85_encode(key).expect("a key has 32 bytes, a multiple of four");
         Curve {
-            server_public: text(&self.server.public_key),
-            client_public: text(&self.client.public_key),
-            client_secret: text(&self.client.secret_key),
+            server_public: text_of(&self.server.public),
+            client_public: text_of(&self.client.public),
+            client_secret: text_of(&self.client.secret),
         }
     }
 }
