@@ -138,7 +138,8 @@ pub(super) enum Subcommand {
         #[command(subcommand)]
         command: JobsCommand,
     },
-    /// Make the key pair of a node for `[cnc.curve]`: a file for this user alone, which must not be there yet.
+    /// Make the key pair of a node for `[cnc.curve]` and `[federation.curve]`: a file for this user alone, which must not be
+    /// there yet.
     Keygen {
         /// The file.
         file: PathBuf,
