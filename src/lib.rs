@@ -12,6 +12,7 @@
 //! | [`store`] | the base of every store | what is acknowledged is safe, and stored once |
 //! | `telemetry` | facts → log lines | the text of a fact stands in one place |
 //! | [`control`] | commands, the local socket | parsers decide nothing |
+//! | [`federation`] | links to other nodes | nothing acknowledged is lost, nothing comes back |
 //! | [`supervisor`] | states, policy, processes | policy and states are pure |
 //! | `cli` | one file a subcommand | |
 //!
@@ -25,6 +26,7 @@ mod bus;
 mod cli;
 pub mod config;
 pub mod control;
+pub mod federation;
 pub mod job;
 #[path = "../jobs/mod.rs"]
 pub mod jobs;

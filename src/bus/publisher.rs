@@ -176,7 +176,7 @@ impl Publisher {
             }
             let (prepared, ts) = match &prepared {
                 Some(prepared) => prepared,
-                None => prepared.insert((Prepared::new(message, &self.origin, &[])?, now_ns())),
+                None => prepared.insert((Prepared::new(message, &self.origin, &named(topics))?, now_ns())),
             };
             let envelope = prepared.copy(id, *ts, &infos, outlet.next_ord(topic));
             match outlet.send(topic, envelope, &message.payloads, patience) {
@@ -219,9 +219,10 @@ impl Publisher {
 
     /// Sends a message of the ring to everybody who subscribed one of its topics, as it is, at once or not at all; gives
     /// how many copies were sent, and how many would have been.
-    pub(crate) fn forward(&self, topics: &[Topic], envelope: &[u8], payloads: &[&[u8]]) -> (u64, u64) {
-        let mut outlet = self.data.lock();
+    pub(crate) fn forward(&self, plane: Plane, topics: &[Topic], envelope: &[u8], payloads: &[&[u8]]) -> (u64, u64) {
+        let mut outlet = self.outlet(plane).lock();
         let Some(outlet) = outlet.as_mut() else { return (0, 0) };
+        outlet.take_subscriptions();
         let wanted: Vec<_> = topics.iter().filter(|topic| outlet.has_readers(topic)).collect();
         let sent = wanted.iter().filter(|topic| outlet.forward(topic, envelope, payloads)).count();
         (sent as u64, wanted.len() as u64)
@@ -249,6 +250,17 @@ impl Publisher {
             None => Some(outlet.lock()),
         }
     }
+}
+
+/// The topics of a message as its sender named them.
+fn named(topics: &[Topic]) -> Vec<Topic> {
+    let mut named = Vec::with_capacity(topics.len());
+    for topic in topics.iter().map(Topic::plain) {
+        if !named.contains(&topic) {
+            named.push(topic);
+        }
+    }
+    named
 }
 
 /// How long a caller is ready to wait.

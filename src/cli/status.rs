@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::CliError;
 use super::args::Target;
 use super::ask::connect;
-use crate::control::{Edge, JobStatus, StateName, Status};
+use crate::control::{Edge, FederationStatus, JobStatus, LinkState, LinkStatus, StateName, Status};
 use crate::telemetry::with_commas;
 
 pub(super) fn status(target: &Target, json: bool) -> Result<ExitCode, CliError> {
@@ -58,8 +58,13 @@ fn picture(status: &Status) -> String {
         let edges = std::iter::once(EDGE_HEAD.map(str::to_owned)).chain(status.edges.iter().map(edge_row));
         table(&mut text, 1, &edges.collect::<Vec<_>>());
     }
+    if let Some(federation) = &status.federation {
+        links(&mut text, federation);
+    }
     for alert in &status.alerts {
-        line(&mut text, format_args!("alert {}: {}", alert.date, alert.alert_info.message));
+        let node = &alert.originated_supervisor_id;
+        let of = if *node == supervisor.info.supervisor_id { String::new() } else { format!(" of {node}") };
+        line(&mut text, format_args!("alert {}{of}: {}", alert.date, alert.alert_info.message));
     }
     text
 }
@@ -130,6 +135,46 @@ fn edge_row(edge: &Edge) -> [String; 8] {
     let counts = [produced, arrived, waiting, missing, dropped, skipped, redelivered];
     let [produced, arrived, waiting, missing, dropped, skipped, again] = counts.map(u64::to_string);
     [format!("{writer} → {reader}"), produced, arrived, waiting, missing, dropped, skipped, again]
+}
+
+const LINK_HEAD: [&str; 12] =
+    ["link to", "state", "for", "sent", "received", "waiting", "MB", "s", "there", "again", "lost", "clock ms"];
+
+fn links(text: &mut String, federation: &FederationStatus) {
+    let rows = std::iter::once(LINK_HEAD.map(str::to_owned)).chain(federation.links.iter().map(link_row));
+    table(text, 2, &rows.collect::<Vec<_>>());
+    if federation.links.is_empty() {
+        line(text, format_args!("  no leaf has connected yet"));
+    }
+    let FederationStatus { strangers, bad_frames, .. } = federation;
+    if strangers + bad_frames > 0 {
+        line(text, format_args!("  turned away: {strangers}; frames dropped that made no sense: {bad_frames}"));
+    }
+}
+
+fn link_row(link: &LinkStatus) -> [String; 12] {
+    let state = match link.state {
+        LinkState::Connecting => "connecting",
+        LinkState::Up => "up",
+        LinkState::Lagging => "LAGGING",
+        LinkState::Down => "DOWN",
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let megabytes = link.lag_bytes as f64 / 1e6;
+    [
+        link.peer.clone(),
+        state.into(),
+        span(link.since_s),
+        link.sent.to_string(),
+        link.received.to_string(),
+        link.lag_messages.to_string(),
+        format!("{megabytes:.1}"),
+        format!("{:.1}", link.lag_s),
+        link.lag_there_messages.to_string(),
+        (link.resent + link.duplicates).to_string(),
+        (link.dropped + link.refused).to_string(),
+        link.clock_offset_ms.map_or("-".into(), |offset| format!("{offset:.3}")),
+    ]
 }
 
 fn state(job: &JobStatus) -> String {

@@ -40,7 +40,10 @@ pub use logs::{LogCounts, LogQuery, LoggedLine, parse_since};
 pub use network::NetworkError;
 pub use rest::{RestError, TlsError};
 pub use signal::SignalNumber;
-pub use status::{Edge, JobStatus, RegionStatus, StateName, Status, SupervisorStatus};
+pub use status::{
+    Edge, FederationRole, FederationStatus, JobStatus, LinkState, LinkStatus, RegionStatus, StateName, Status,
+    SupervisorStatus,
+};
 pub use wire::{Call, WireError, parse_line};
 
 /// Whether bytes are a message of CNC; any bytes may come.

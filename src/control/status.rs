@@ -17,6 +17,99 @@ pub struct Status {
     pub edges: Vec<Edge>,
     /// The newest alerts, oldest first.
     pub alerts: Vec<Alert>,
+    /// The links to other nodes, where there are any.
+    #[serde(default)]
+    pub federation: Option<FederationStatus>,
+}
+
+/// The links to other nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FederationStatus {
+    /// What this node is to the others.
+    pub role: FederationRole,
+    /// Connections and names that were turned away.
+    pub strangers: u64,
+    /// Frames that were none of this protocol, or in another's name; dropped.
+    pub bad_frames: u64,
+    /// Words of a connection that is over, or was never agreed; dropped. What they carried comes again over the next one.
+    pub late_words: u64,
+    /// One for each node at the other end.
+    pub links: Vec<LinkStatus>,
+}
+
+/// What a node is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FederationRole {
+    /// The leaves connect to it.
+    Hub,
+    /// It connects to the hub.
+    Leaf,
+}
+
+/// Where a link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Not heard of yet.
+    Connecting,
+    /// Connected.
+    Up,
+    /// Connected, and what goes over it is more than 5 s late.
+    Lagging,
+    /// Not heard of any more.
+    Down,
+}
+
+/// The link to another node. Counts are of this start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkStatus {
+    /// The other node's supervisor id; `hub` before it is known.
+    pub peer: String,
+    /// Where it stands.
+    pub state: LinkState,
+    /// Seconds in this state.
+    pub since_s: f64,
+    /// Seconds since the other node was heard of.
+    pub heard_s: Option<f64>,
+    /// Messages that the other node has acknowledged.
+    pub sent: u64,
+    /// Their bytes, as they went over the link.
+    pub sent_bytes: u64,
+    /// Messages from there that were committed here.
+    pub received: u64,
+    /// Their bytes, as they came over the link.
+    pub received_bytes: u64,
+    /// Messages that came once more, and were dropped.
+    pub duplicates: u64,
+    /// Messages that may not come in: of another origin, for nobody here, damaged.
+    pub refused: u64,
+    /// Messages that were sent once more.
+    pub resent: u64,
+    /// Messages that waited for the other node and are not wanted there any more, or here.
+    pub unwanted: u64,
+    /// Messages given up: of what is worth nothing later, or of a node that stays away.
+    pub dropped: u64,
+    /// Messages that wait here for the other node's acknowledgement.
+    pub lag_messages: u64,
+    /// Their bytes.
+    pub lag_bytes: u64,
+    /// The age of the oldest.
+    pub lag_s: f64,
+    /// Messages that wait there for this node, as it says.
+    pub lag_there_messages: u64,
+    /// Their bytes.
+    pub lag_there_bytes: u64,
+    /// The age of the oldest.
+    pub lag_there_s: f64,
+    /// What waits on the disk.
+    pub spool_bytes: u64,
+    /// The hub's clock minus the leaf's, as estimated.
+    pub clock_offset_ms: Option<f64>,
+    /// There and back; the offset is wrong by half of it at most.
+    pub round_trip_ms: Option<f64>,
+    /// Whether CURVE keys protect it.
+    pub is_encrypted: bool,
 }
 
 /// The supervisor itself.

@@ -155,7 +155,7 @@ impl Inbox {
     }
 
     fn note_bus(&self, arrival: Arrival) -> Delivery {
-        let latency = now_ns().saturating_sub(arrival.delivery.envelope.ts);
+        let latency = now_ns().saturating_sub(arrival.delivery.envelope.committed_at());
         self.latencies.record(latency);
         self.tally.received(&arrival);
         Delivery::of_bus(arrival.delivery, latency)
@@ -174,7 +174,7 @@ impl Inbox {
             return None;
         };
         let topic = ring.topic_of(&envelope.head);
-        let latency = now_ns().saturating_sub(envelope.ts);
+        let latency = now_ns().saturating_sub(envelope.committed_at());
         self.latencies.record(latency);
         self.tally.received_by_ring((record.envelope().len() + record.payload().len()) as u64);
         let comes_again = ring.reader.policy() == Policy::Lossless;

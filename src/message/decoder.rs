@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::envelope::{DecodeError, Envelope, Head, ORD, ORD_LEN};
 use super::front::{self, Front};
+use super::stamp;
 
 /// Streams whose constant part a decoder remembers, and how long one may be.
 const REMEMBERED: usize = 32;
@@ -21,9 +22,10 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Known {
     fields: u16,
-    /// What follows the front, without `ord`.
+    /// What follows the front, without stamp and `ord`.
     rest: Box<[u8]>,
     has_ord: bool,
+    has_stamp: bool,
     head: Arc<Head>,
 }
 
@@ -35,18 +37,23 @@ impl Decoder {
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Envelope, DecodeError> {
         let Some((fields, front, rest)) = front::read(bytes) else { return Envelope::decode(bytes) };
         let (rest, ord) = split_ord(rest);
+        let (rest, received) = stamp::split(rest);
         let Front { id, ts, payload } = front;
-        let is_it = |known: &Known| known.fields == fields && known.has_ord == ord.is_some() && *known.rest == *rest;
+        let is_it = |known: &Known| {
+            let has_same = known.has_ord == ord.is_some() && known.has_stamp == received.is_some();
+            known.fields == fields && has_same && *known.rest == *rest
+        };
         if let Some(at) = self.known.iter().position(is_it) {
             self.known[..=at].rotate_right(1);
-            return Ok(Envelope { id, ts, ord, payload, head: self.known[0].head.clone() });
+            return Ok(Envelope { id, ts, ord, received, payload, head: self.known[0].head.clone() });
         }
         let envelope = Envelope::decode(bytes)?;
-        // A body may end in what looks like an `ord`.
-        if envelope.ord == ord && rest.len() <= LONGEST {
+        // A body may end in what looks like an `ord`, or a stamp.
+        if envelope.ord == ord && envelope.received == received && rest.len() <= LONGEST {
             self.known.truncate(REMEMBERED - 1);
-            let (rest, has_ord) = (rest.into(), ord.is_some());
-            self.known.insert(0, Known { fields, rest, has_ord, head: envelope.head.clone() });
+            let (has_ord, has_stamp) = (ord.is_some(), received.is_some());
+            let head = envelope.head.clone();
+            self.known.insert(0, Known { fields, rest: rest.into(), has_ord, has_stamp, head });
         }
         Ok(envelope)
     }

@@ -23,8 +23,8 @@
 //!                                         "ord"     5, always nine bytes and always last
 //! ```
 //!
-//! `run`, `tag`, `store_config`, `local` and (in the ring) `topics` stand between `src` and `body` where a message has
-//! them. What differs from message to message stands first, in fixed widths (`front`); all the rest is the same for the
+//! `run`, `tag`, `store_config`, `local` and `topics` stand between `src` and `body` where a message has them; what came
+//! from another node ends in `received_at` and `clock_offset` ([`stamp`](super::stamp)). What differs from message to message stands first, in fixed widths (`front`); all the rest is the same for the
 //! messages of a stream, is encoded once ([`Prepared`]), and is not decoded again where it has been seen before
 //! ([`Decoder`](super::Decoder)). Any order of the fields, and any width of its numbers, is read all the same.
 
@@ -37,6 +37,7 @@ use thiserror::Error;
 use super::body::Body;
 use super::front::{self, PayloadList};
 use super::payload::{Payload, PayloadInfo};
+use super::stamp::Received;
 use super::store_config::StoreConfig;
 use super::topic::Topic;
 
@@ -154,7 +155,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Encodes what is the same for all messages like this one; in the ring the topics belong to it.
+    /// Encodes what is the same for all messages like this one; the topics belong to it.
     ///
     /// # Errors
     /// [`EncodeError`]: a body that MessagePack cannot hold, an envelope that is too long, over 15 payloads.
@@ -168,12 +169,16 @@ impl Prepared {
             local: message.local,
             topics: topics.iter().map(Topic::as_str).collect(),
         };
-        let mut rest = rmp_serde::to_vec_named(&rest)?;
+        Self::of(&rest, &message.body, message.payloads.len())
+    }
+
+    fn of(rest: &RestOut<'_>, body: &[u8], payloads: usize) -> Result<Self, EncodeError> {
+        let mut rest = rmp_serde::to_vec_named(rest)?;
         // Its own head goes: its fields are a part of a larger map.
         let own = u16::from(rest.remove(0) & 0x0f);
-        append(&mut rest, "body", &message.body);
-        if message.payloads.len() > front::MAX_PAYLOADS {
-            return Err(EncodeError::Payloads(message.payloads.len()));
+        append(&mut rest, "body", body);
+        if payloads > front::MAX_PAYLOADS {
+            return Err(EncodeError::Payloads(payloads));
         }
         match rest.len() {
             len if len + ORD_LEN + 4096 > MAX_ENVELOPE => Err(EncodeError::TooLong(len)),
@@ -223,6 +228,8 @@ pub struct Envelope {
     pub ts: i64,
     /// The how-manieth copy to this topic in this epoch; on the bus only.
     pub ord: Option<u64>,
+    /// When it came from another node.
+    pub received: Option<Received>,
     /// What the payloads are.
     pub payload: PayloadList,
     /// What is the same for all messages of a stream.
@@ -244,7 +251,7 @@ pub struct Head {
     pub store_config: Option<StoreConfig>,
     /// For stores of this supervisor only.
     pub local: bool,
-    /// In the ring: all topics.
+    /// All its topics.
     pub topics: Vec<Topic>,
     /// The fields of the type.
     pub body: rmpv::Value,
@@ -277,7 +284,46 @@ impl Envelope {
             topics: wire.topics.iter().filter_map(|name| Topic::named(name).ok()).collect(),
             body: wire.body,
         };
-        Ok(Self { id, ts: wire.ts, ord: wire.ord, payload: wire.payload.into(), head: Arc::new(head) })
+        let received = wire.received_at.zip(wire.clock_offset).map(|(at, clock_offset)| Received { at, clock_offset });
+        let payload = wire.payload.into();
+        Ok(Self { id, ts: wire.ts, ord: wire.ord, received, payload, head: Arc::new(head) })
+    }
+
+    /// When it was committed, by the clock of this node: ns since the Unix epoch.
+    #[must_use]
+    pub fn committed_at(&self) -> i64 {
+        self.ts.saturating_add(self.received.map_or(0, |received| received.clock_offset))
+    }
+
+    /// The same envelope as it would stand in the ring, its payloads one after the other, each at a multiple of
+    /// `alignment`.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub(crate) fn in_ring(&self, topics: &[Topic], alignment: usize) -> Result<Vec<u8>, EncodeError> {
+        let Head { kind, src, run, tag, store_config, local, body, .. } = &*self.head;
+        let mut encoded = Vec::new();
+        rmpv::encode::write_value(&mut encoded, body).expect("a Vec takes all");
+        let rest = RestOut {
+            kind,
+            src,
+            run: *run,
+            tag: tag.as_deref(),
+            store_config: store_config.as_ref(),
+            local: *local,
+            topics: topics.iter().map(Topic::as_str).collect(),
+        };
+        let prepared = Prepared::of(&rest, &encoded, self.payload.len())?;
+        let mut at = 0u64;
+        let place = |info: &PayloadInfo| {
+            let offset = at;
+            at = at.saturating_add(info.len).next_multiple_of(alignment as u64);
+            PayloadInfo { offset: Some(offset), ..*info }
+        };
+        let infos: PayloadList = self.payload.iter().map(place).collect();
+        let mut out = vec![0; prepared.size(&infos)];
+        prepared.write(&mut out, self.id, self.ts, &infos);
+        Ok(out)
     }
 
     /// Whether the frames that came are those that the envelope announces.
@@ -384,6 +430,10 @@ struct WireIn {
     seq: u64,
     #[serde(default)]
     ord: Option<u64>,
+    #[serde(default)]
+    received_at: Option<i64>,
+    #[serde(default)]
+    clock_offset: Option<i64>,
     src: Origin,
     #[serde(default)]
     run: Option<u64>,

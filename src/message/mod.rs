@@ -13,6 +13,7 @@ mod front;
 mod kind;
 mod payload;
 mod records;
+mod stamp;
 mod stats;
 mod store_config;
 mod topic;
@@ -29,6 +30,8 @@ pub use front::PayloadList;
 pub use kind::{BadField, MessageKind};
 pub use payload::{Payload, PayloadError, PayloadInfo, PayloadKind, decode_table, encode_table, table_in_place};
 pub use records::{RecordPack, Records, records};
+pub use stamp::Received;
+pub(crate) use stamp::Stamping;
 pub use stats::{
     CombinedRemoteStats, CombinedStats, Count, JobStats, LatencyStats, RemoteStats, ResourceStats, StatsReport,
 };

@@ -48,6 +48,9 @@ pub enum TopicError {
 }
 
 impl Topic {
+    /// The alerts of all supervisors.
+    pub const ALERTS: &'static str = "alert";
+
     /// A topic by its full name, as a job's `topics_to_subscribe` gives it.
     ///
     /// # Errors
@@ -110,6 +113,11 @@ impl Topic {
     /// subscribe the topic itself: what rides the ring is sent to them too, as far as they can follow.
     pub fn by_bus(topic: &Self) -> Self {
         Self(format!("{BY_BUS}{topic}").into())
+    }
+
+    /// Everything that goes [`by_bus`](Self::by_bus), to be subscribed.
+    pub(crate) fn all_by_bus() -> Self {
+        Self(BY_BUS.trim_end_matches('.').into())
     }
 
     /// To the jobs that are no readers of the ring: a copy of what rides it.
@@ -261,6 +269,7 @@ mod tests {
             assert!(!covers(topic.as_str(), internal.as_str()));
         }
         assert_eq!(topic.plain(), topic);
+        assert!(covers(Topic::all_by_bus().as_str(), Topic::by_bus(&topic).as_str()));
     }
 
     #[test]

@@ -37,4 +37,4 @@ pub(crate) use program::{
 pub(crate) use signals::{block_stop_signals, reset_signals, spawn_signal_thread};
 pub(crate) use wake::Wake;
 pub(crate) use writeback::begin_writeback;
-pub(crate) use zmq_option::{set_xpub_nodrop, set_zap_enforce_domain};
+pub(crate) use zmq_option::{set_xpub_manual, set_xpub_nodrop, set_zap_enforce_domain};

@@ -12,6 +12,14 @@ pub(crate) fn set_xpub_nodrop(socket: &mut zmq::Socket, is_on: bool) -> Result<(
     set(socket, zmq_sys::ZMQ_XPUB_NODROP, is_on)
 }
 
+/// Whether an XPUB (or PUB) waits for its owner to say which subscriptions count, one after the other as they are received.
+///
+/// # Errors
+/// What libzmq says, for a socket of another type.
+pub(crate) fn set_xpub_manual(socket: &mut zmq::Socket, is_on: bool) -> Result<(), zmq::Error> {
+    set(socket, zmq_sys::ZMQ_XPUB_MANUAL, is_on)
+}
+
 /// Whether a CURVE server without anybody who answers its authentication requests lets nobody in, instead of all.
 ///
 /// # Errors

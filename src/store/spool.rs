@@ -311,7 +311,6 @@ impl Spool {
 }
 
 /// What a link needs, which sends again what was not acknowledged.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the links of a federation"))]
 impl Spool {
     /// Reads once more a body that [`next_raw`](Self::next_raw) gave; `None` if its segment is gone, or was changed since.
     pub(crate) fn read(&mut self, at: Mark) -> io::Result<Option<Bytes>> {

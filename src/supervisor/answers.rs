@@ -17,6 +17,7 @@ use crate::control::{
     Admitted, Command, Inquiry, Order, Refusal, RegionStatus, Reply, SignalNumber, StateName, Status, SupervisorStatus,
     admit,
 };
+use crate::federation::Federation;
 use crate::os::usage;
 use crate::telemetry::{OWN, SignalSent};
 
@@ -223,6 +224,7 @@ impl Dispatcher {
             edges,
             jobs,
             alerts: self.alerts.iter().cloned().collect(),
+            federation: self.parts.federation.as_ref().map(Federation::status),
         }
     }
 }

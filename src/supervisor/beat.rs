@@ -30,6 +30,7 @@ impl Dispatcher {
         if let Some(ring) = &mut self.parts.ring {
             ring.beat(now);
         }
+        self.tell_links();
         self.tell_losses();
         self.tell_who_is_waited_for();
         if let Some(failure) = self.parts.operator.failure() {

@@ -21,7 +21,7 @@ use super::origin::Origin;
 use super::phases::Phase;
 use super::policy::{Jitter, outcome};
 use super::reload::{IsWanted, Load, Wish};
-use super::ring::Ring;
+use super::ring::{LinkWish, Ring};
 use super::state::{Effect, Event, JobState, Now, Then};
 use super::systemd::Systemd;
 use super::timetable::{Clocks, NextStart};
@@ -29,6 +29,7 @@ use super::watch::{DiskWatch, MemoryWatch};
 use crate::bus::Endpoints;
 use crate::config::{Deployment, Diagnostic, SupervisorConfig};
 use crate::control::{Event as Told, Events, Inquiry, Refusal, StateName};
+use crate::federation::Federation;
 use crate::message::{Alert, AlertInfo, JobInfo, JobStats, Severity, Stop, SupervisorInfo, Topic};
 use crate::os::{ChildEnd, GroupSignal, Usage, iso_now, usage};
 use crate::telemetry::{
@@ -63,6 +64,8 @@ pub(crate) enum Mail {
     Raise { severity: Severity, message: String },
     /// Programs that are no jobs want these topics of the ring, or nothing any more: whether they are subscribed now.
     Tap { topics: Vec<String>, done: std::sync::mpsc::Sender<bool> },
+    /// A link to another node wants a place in the ring: `false` if it is too early for it.
+    Link { link: String, wish: LinkWish, done: std::sync::mpsc::Sender<Result<bool, String>> },
     /// The files have been read, for the load of this number.
     Loaded { number: u64, loaded: Box<Result<Deployment, Refusal>> },
     /// SIGHUP.
@@ -125,6 +128,8 @@ pub(super) struct Parts {
     pub(super) ring: Option<Ring>,
     /// Who wants to know what happens.
     pub(super) events: Events,
+    /// The links to other nodes, where there are any.
+    pub(super) federation: Option<Federation>,
 }
 
 /// All jobs, and what is going on.
@@ -258,6 +263,7 @@ impl Dispatcher {
                 let is_subscribed = self.parts.ring.as_mut().is_some_and(|ring| ring.set_tap(topics));
                 done.send(is_subscribed).ok();
             }
+            Mail::Link { link, wish, done } => drop(done.send(self.serve_link(&link, wish))),
             Mail::Loaded { number, loaded } => self.on_loaded(number, *loaded),
             Mail::Reload => self.wish(Wish::Reload, None),
             Mail::Overgrown { job, generation, why } => self.on_overgrown(job, generation, &why),
@@ -349,6 +355,7 @@ impl Dispatcher {
         if entry.state.name() != before {
             self.tell_state(job, before);
             self.on_change(job, now.at);
+            self.tell_links();
         }
     }
 
@@ -475,7 +482,8 @@ impl Dispatcher {
     }
 
     fn note_alert(&mut self, alert: Alert) {
-        AlertRaised(&alert).emit();
+        let is_foreign = alert.originated_supervisor_id != self.parts.info.supervisor_id;
+        AlertRaised { alert: &alert, is_foreign }.emit();
         self.parts.events.tell(Told::Alert(alert.clone()));
         if self.alerts.len() == KEPT_ALERTS {
             self.alerts.pop_front();

@@ -13,6 +13,7 @@ use super::child::Spawner;
 use super::dispatcher::{Dispatcher, Mail, Mailbox, Outcome, Parts};
 use super::entry::Entry;
 use super::link::Link;
+use super::links::{MailHome, wanted};
 use super::logs::{FileSetup, Logs};
 use super::operator::{Operator, OperatorError};
 use super::origin::Origin;
@@ -28,6 +29,7 @@ use crate::config::{self, Deployment, Kind, SupervisorConfig};
 use crate::control::audit::AuditLog;
 use crate::control::network::{NetworkParts, Taken, descriptors};
 use crate::control::{Command, Desk, Events, Inquiry, NetworkError, Refusal, Reply, Status, local};
+use crate::federation::{self, FederationError};
 use crate::job::JobTypes;
 use crate::os::{CgroupTree, DirectoryError, FileLock, TakeError, raise_descriptor_limit, runtime_dir, state_dir};
 use crate::telemetry::{CgroupsUsed, ConfigWarned, Console, JobExpected, Stopped};
@@ -39,6 +41,9 @@ const MAILBOX: usize = 4096;
 /// as many to spare. libzmq ends the process when it gets none.
 const DESCRIPTORS: u64 = 256;
 const DESCRIPTORS_PER_JOB: u64 = 16;
+
+/// And for links to other nodes, two connections each.
+const DESCRIPTORS_OF_LINKS: u64 = 1024;
 
 /// Inquiries that may wait.
 const INQUIRIES: usize = 64;
@@ -90,6 +95,9 @@ pub enum SupervisorError {
     /// There is no way in over the network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The links to other nodes cannot be opened.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
     /// The bus cannot be opened.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -138,6 +146,7 @@ pub struct Supervisor {
     inquiries: mpsc::Receiver<Inquiry>,
     // In the order in which they are closed.
     network: Option<Taken>,
+    federation: Option<federation::Prepared>,
     contexts: Contexts,
     proxies: Proxies,
     endpoints: Endpoints,
@@ -190,7 +199,8 @@ impl Supervisor {
         operator.decide(operator.decided().clone().without_overruled(&deployment.jobs));
         let jobs = deployment.jobs.len();
         let of_network = own.cnc.as_ref().map_or(0, descriptors);
-        let needed = DESCRIPTORS + of_network + DESCRIPTORS_PER_JOB * jobs as u64;
+        let of_links = if own.federation.is_some() { DESCRIPTORS_OF_LINKS } else { 0 };
+        let needed = DESCRIPTORS + of_network + of_links + DESCRIPTORS_PER_JOB * jobs as u64;
         if let Err(allowed) = raise_descriptor_limit(needed) {
             return Err(SupervisorError::Descriptors { jobs, needed, allowed });
         }
@@ -216,6 +226,8 @@ impl Supervisor {
             Taken::of(NetworkParts { cnc, config_dir, state_dir, own, desk: desk.clone(), catalog })
         };
         let network = deployment.supervisor.cnc.clone().map(take).transpose()?;
+        let prepare = |config| federation::Prepared::of(config, config_dir);
+        let federation = deployment.supervisor.federation.clone().map(prepare).transpose()?;
         let executable = PathBuf::from("/proc/self/exe");
         let log_files = FileSetup::of(&deployment.supervisor)?;
         Ok(Self {
@@ -232,6 +244,7 @@ impl Supervisor {
             desk,
             inquiries: handed_in,
             network,
+            federation,
             contexts,
             proxies,
             endpoints,
@@ -296,10 +309,11 @@ impl Supervisor {
             ConfigWarned(warning).emit();
         }
         let has = |kind| self.deployment.jobs.iter().any(|job| job.kind == kind);
-        if !has(Kind::Store) {
+        let is_leaf = self.deployment.supervisor.federation.as_ref().is_some_and(|links| !links.is_server);
+        if !has(Kind::Store) && !is_leaf {
             JobExpected::Store.emit();
         }
-        if !has(Kind::Alert) {
+        if !has(Kind::Alert) && !is_leaf {
             JobExpected::Alert.emit();
         }
     }
@@ -310,7 +324,9 @@ impl Supervisor {
         let entries: Vec<_> = jobs.map(|job| Entry::new(job, &info.supervisor_id)).collect();
         let listeners: Vec<_> = entries.iter().map(|entry| (&entry.config, &entry.subscriptions[..])).collect();
         let plans = plan(&listeners, self.deployment.supervisor.ring_buffer_size_mb);
-        let ring = Ring::open(&info.supervisor_id, plans, self.leftovers)?;
+        let of_links = self.deployment.supervisor.federation.as_ref();
+        let guests = of_links.map(|config| federation::guests(config, &self.state_dir));
+        let ring = Ring::open(&info.supervisor_id, plans, guests.as_deref(), self.leftovers)?;
         let system = SupervisorError::System;
         let config = &self.deployment.supervisor;
         let own_paths = self.log_files.dir().into_iter().chain(&config.state_dir).chain(&config.disk.paths).cloned();
@@ -331,6 +347,18 @@ impl Supervisor {
             let dropped = self.proxies.outside_full();
             Tap::start(&self.contexts, &self.endpoints, &info, self.mailbox.clone(), dropped)?
         };
+        let start = |prepared: federation::Prepared| {
+            prepared.start(federation::Parts {
+                contexts: &self.contexts,
+                endpoints: &self.endpoints,
+                info: &info,
+                state_dir: self.state_dir.clone(),
+                home: Box::new(MailHome(self.mailbox.clone())),
+                wanted: wanted(&entries, ring.as_ref()),
+                has_outsiders: ring.as_ref().is_some_and(Ring::has_outsiders),
+            })
+        };
+        let federation = self.federation.map(start).transpose()?;
         let dispatcher = Dispatcher::new(Parts {
             info,
             config: self.deployment.supervisor,
@@ -352,6 +380,7 @@ impl Supervisor {
             outside_full: self.proxies.outside_full(),
             ring,
             events: self.desk.events().clone(),
+            federation,
         });
         let outcome = dispatcher.run(self.mail, self.inquiries).await;
         // Whoever asks from elsewhere is told nothing any more.

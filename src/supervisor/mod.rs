@@ -23,6 +23,7 @@ mod entry;
 mod forward;
 mod holds;
 mod link;
+mod links;
 mod logs;
 mod messages;
 mod operator;

@@ -10,6 +10,7 @@ use super::shutdown::{Next, Shutdown};
 use super::state::{Event, Hold, JobState};
 use crate::config::{DeliveryMode, Kind, is_meant};
 use crate::control::StateName;
+use crate::federation::Federation;
 use crate::telemetry::{Draining, Missing, Ready, RingKept, RingTrouble, StillWaiting, StopBegins, Undelivered};
 
 /// The phases of a supervisor.
@@ -36,6 +37,8 @@ impl Dispatcher {
                 self.stop_begun = Some(Instant::now());
                 self.parts.entries.iter_mut().for_each(|entry| entry.is_due = false);
                 self.parts.systemd.stopping();
+                // What comes from other nodes is a source too.
+                self.parts.federation.iter().for_each(Federation::close_intake);
                 self.phase = Phase::Stopping(Shutdown::begin(Kind::LAST_RANK));
                 self.end_rank(Kind::LAST_RANK);
             }
@@ -165,6 +168,7 @@ impl Dispatcher {
                 self.drain_due = None;
                 self.give_up(left, given_up);
                 self.tell_missing();
+                self.parts.federation.take().into_iter().for_each(Federation::finish);
                 self.leave_ring();
                 self.phase = Phase::Done;
             }

@@ -476,7 +476,7 @@ impl Dispatcher {
     fn open_ring(&mut self) {
         let listeners = self.parts.entries.iter().map(|entry| (&entry.config, &entry.subscriptions[..]));
         let plans = plan(&listeners.collect::<Vec<_>>(), self.parts.config.ring_buffer_size_mb);
-        match Ring::open(&self.parts.info.supervisor_id, plans, Leftovers::Keep) {
+        match Ring::open(&self.parts.info.supervisor_id, plans, None, Leftovers::Keep) {
             Ok(ring) => self.parts.ring = ring,
             Err(error) => {
                 let error = crate::error_chain(&error);

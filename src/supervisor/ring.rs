@@ -11,6 +11,7 @@
 
 mod adoption;
 mod flows;
+mod guests;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::control::{Edge, RegionStatus};
 use crate::job::RingPlace;
 use crate::telemetry::{LeftoverDrained, RingPlaceRefused, RingReaderLost, RingTrouble, SeatHeld, Waiting};
 use flows::{Flows, Pair, merge};
+pub(super) use guests::LinkWish;
 pub(super) use plan::{Plan, plan};
 
 /// Under this name the readers of programs that are no jobs appear.
@@ -49,6 +51,8 @@ pub(super) struct Ring {
     /// Who is meant by a number.
     names: HashMap<u128, String>,
     tap: u128,
+    /// Writers and readers that are links to other nodes.
+    guests: HashSet<u128>,
     /// Some job needs copies over the bus.
     has_outsiders: bool,
     flows: Flows,
@@ -168,6 +172,11 @@ impl Ring {
         let edges = self.control.remove_reader(number)?;
         self.flows.end(&edges);
         Ok(self.waiting(&edges))
+    }
+
+    /// Whether a job reads the ring.
+    pub(super) fn is_read_by(&self, job: usize) -> bool {
+        self.seats.get(job).is_some_and(|seat| seat.reads)
     }
 
     /// Whether some job needs copies over the bus.
@@ -305,13 +314,13 @@ impl Ring {
     fn retire(&mut self) {
         let reads: HashSet<_> = self.seats.iter().filter(|seat| seat.reads).map(|seat| seat.plan.number).collect();
         for (number, _) in self.control.readers() {
-            if number != self.tap && !reads.contains(&number) {
+            if number != self.tap && !self.guests.contains(&number) && !reads.contains(&number) {
                 self.unsubscribe(number, "it reads the ring no longer");
             }
         }
         let writes: HashSet<_> = self.seats.iter().filter(|seat| seat.writes).map(|seat| seat.plan.number).collect();
         for number in self.control.writers() {
-            if writes.contains(&number) {
+            if writes.contains(&number) || self.guests.contains(&number) {
                 continue;
             }
             match self.control.remove_writer(number, Leftovers::Keep) {
@@ -337,7 +346,10 @@ impl Ring {
 
     fn merge_into(&self, edges: &mut Vec<Edge>, status: &RingStatus) {
         let all = self.flows.all(status.writers.iter().flat_map(|writer| &writer.edges));
-        for ((writer, reader), flow) in all {
+        // What a link has brought it does not take back: it only looks at it.
+        let is_echo =
+            |(writer, reader): &Pair| self.guests.contains(writer) && self.name(*writer) == self.name(*reader);
+        for ((writer, reader), flow) in all.into_iter().filter(|(pair, _)| !is_echo(pair)) {
             merge(edges, (&self.name(writer), &self.name(reader)), flow, reader == self.tap);
         }
         edges.sort_by(|a, b| (&a.writer, &a.reader).cmp(&(&b.writer, &b.reader)));

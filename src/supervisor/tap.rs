@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::dispatcher::{Mail, Mailbox};
 use crate::bus::{BusError, Contexts, Endpoints, Publisher};
 use crate::job::RingPlace;
-use crate::message::{Decoder, Origin, SupervisorInfo};
+use crate::message::{Decoder, Origin, Plane, SupervisorInfo};
 use crate::os::{Wake, short_hash};
 
 /// How often it is looked who subscribed.
@@ -155,7 +155,8 @@ impl Work {
             .map(|info| all.get(place(info.offset?)?..place(info.offset?.checked_add(info.len)?)?))
             .collect();
         if let Some(payloads) = payloads {
-            let (sent, wanted) = self.publisher.forward(&envelope.head.topics, record.envelope(), &payloads);
+            let (sent, wanted) =
+                self.publisher.forward(Plane::Data, &envelope.head.topics, record.envelope(), &payloads);
             self.outside_full.fetch_add(wanted - sent, Ordering::Relaxed);
         }
     }

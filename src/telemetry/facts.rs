@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Diagnostic;
 use crate::control::{Changes, Edge, SignalNumber};
 use crate::job::LogLine;
-use crate::message::{Alert, Severity};
+use crate::message::{Alert, AlertInfo, Severity};
 use crate::os::ChildEnd;
 
 /// Something that the configuration says without effect, or in an old way.
@@ -199,15 +199,20 @@ impl JobSaid<'_> {
 }
 
 /// Somebody raised an alert.
-pub(crate) struct AlertRaised<'a>(pub(crate) &'a Alert);
+pub(crate) struct AlertRaised<'a> {
+    pub(crate) alert: &'a Alert,
+    /// It is another node's.
+    pub(crate) is_foreign: bool,
+}
 
 impl AlertRaised<'_> {
     pub(crate) fn emit(self) {
-        let text = &self.0.alert_info.message;
-        match self.0.alert_info.severity {
-            Severity::Error => tracing::error!("alert: {text}"),
-            Severity::Warning => tracing::warn!("alert: {text}"),
-            Severity::Info => tracing::info!("alert: {text}"),
+        let Alert { alert_info: AlertInfo { message, severity }, originated_supervisor_id: node, .. } = self.alert;
+        let of = if self.is_foreign { format!(" of {node}") } else { String::new() };
+        match severity {
+            Severity::Error => tracing::error!("alert{of}: {message}"),
+            Severity::Warning => tracing::warn!("alert{of}: {message}"),
+            Severity::Info => tracing::info!("alert{of}: {message}"),
         }
     }
 }

@@ -6,6 +6,7 @@ mod backlog;
 mod cnc_facts;
 mod console;
 mod facts;
+mod federation_facts;
 mod number;
 mod process_facts;
 mod rest_facts;
@@ -20,6 +21,7 @@ pub(crate) use facts::{
     JobRenewed, JobRestarts, JobSaid, JobStarting, JobWaits, Missing, OrderedByHand, Ready, Reloaded, SignalSent,
     StopBegins, Stopped, Undelivered,
 };
+pub(crate) use federation_facts::{Federates, FederationInsecure};
 pub(crate) use number::with_commas;
 pub(crate) use process_facts::{CgroupRefused, CgroupsUsed, OrphanSeen, RollTrouble, Swept, TableUnreadable};
 pub(crate) use rest_facts::{CertificateRead, RestFailed, RestInClear, RestListens, RestTurnedAway};

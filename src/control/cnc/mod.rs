@@ -24,7 +24,6 @@ mod exchange;
 mod listening;
 mod log_lines;
 mod message;
-mod monitor;
 mod nodes;
 mod outbox;
 mod pending;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::message::{NodeStatus, RestartSchedule};
-use crate::control::{JobStatus, Status};
-use crate::message::{JobInfo, JobStats};
+use crate::control::{FederationStatus, JobStatus, Status};
+use crate::message::{JobInfo, JobStats, RemoteStats};
 use crate::os::iso_at;
 
 /// What a supervisor is doing, at this time.
@@ -18,10 +18,24 @@ pub(super) fn picture(status: Status, jobs: Vec<JobInfo>, now: Timestamp) -> Nod
         daq_job_stats: BTreeMap::from([(info.supervisor_id.clone(), by_type(status.jobs))]),
         supervisor_info: info,
         daq_jobs: jobs,
-        // Other supervisors' messages do not come here yet.
-        daq_job_remote_stats: BTreeMap::new(),
+        daq_job_remote_stats: status.federation.iter().flat_map(|federation| remote(federation, now)).collect(),
         restart_schedules,
     }
+}
+
+/// What came from and went to each node at the other end of a link.
+fn remote(federation: &FederationStatus, now: Timestamp) -> impl Iterator<Item = (String, RemoteStats)> + '_ {
+    federation.links.iter().map(move |link| {
+        let ago = link.heard_s.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        let stats = RemoteStats {
+            message_in_count: link.received,
+            message_in_bytes: link.received_bytes,
+            message_out_count: link.sent,
+            message_out_bytes: link.sent_bytes,
+            last_active: ago.and_then(|ago| now.checked_sub(ago).ok()).map(iso_at),
+        };
+        (link.peer.clone(), stats)
+    })
 }
 
 /// The first job of a type stands under the type, the others under `TYPE (NAME)`.

@@ -10,6 +10,7 @@ use super::asked::{Asked, sent};
 use super::exposition::{Exposition, KIND};
 use super::fault::Fault;
 use super::figures::{BOUNDS_S, Counted};
+use super::link_metrics::links;
 use super::nodes::{Node, all};
 use crate::control::{Command, Edge, JobStatus, LogCounts, RegionStatus, Reply, StateName, SupervisorStatus};
 use crate::message::{JobStats, LatencyStats};
@@ -39,6 +40,7 @@ pub(super) async fn metrics(asked: Asked) -> Result<Response<Body>, Fault> {
     job_logs(&mut text, &status.jobs);
     ring(&mut text, &status.jobs);
     edges(&mut text, &status.edges);
+    status.federation.iter().for_each(|federation| links(&mut text, federation));
     nodes(&mut text, &all(&asked));
     let mut dropped = text.counter("enrgdaq_cnc_dropped_messages_total", "Messages and nodes that CNC did not take.");
     shared.nodes.counts().iter().for_each(|(kind, count)| dropped.count(&[("kind", kind)], *count));

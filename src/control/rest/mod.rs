@@ -28,6 +28,7 @@ mod gate;
 mod health;
 mod hosts;
 mod jobs;
+mod link_metrics;
 mod listen;
 mod log_feed;
 mod logs;

@@ -87,16 +87,19 @@ impl Segment {
         Ok((crc32fast::hash(&body) == crc).then(|| (body.into(), end)))
     }
 
-    /// Whether behind a body that is not what was written, another one is.
-    fn is_followed(&self, at: u64) -> io::Result<bool> {
+    /// Whether what stands at an offset, and is not what was written, is the end of a write that a crash cut short: that
+    /// can only be the last one.
+    fn is_torn(&self, at: u64) -> io::Result<bool> {
         let mut head = [0; HEAD];
-        if at + HEAD as u64 > self.len {
-            return Ok(false);
+        let rest = self.len - at;
+        if rest < HEAD as u64 {
+            return Ok(true);
         }
         self.file.read_exact_at(&mut head, at)?;
         let [a, b, c, d, ..] = head;
-        let next = at + HEAD as u64 + u64::from(u32::from_le_bytes([a, b, c, d]));
-        Ok(next < self.len && self.body(next)?.is_some())
+        let len = u64::from(u32::from_le_bytes([a, b, c, d]));
+        // Zeros, as a power failure may leave them.
+        Ok(len == 0 || HEAD as u64 + len >= rest)
     }
 
     pub(super) fn cut_torn_end(&mut self) -> io::Result<()> {
@@ -104,8 +107,8 @@ impl Segment {
         while let Some((_, next)) = self.body(whole)? {
             whole = next;
         }
-        if whole < self.len && self.is_followed(whole)? {
-            // Not torn: something was changed within, and behind it stands what was acknowledged.
+        if whole < self.len && !self.is_torn(whole)? {
+            // Something was changed within, and behind it stands what was acknowledged.
             self.is_damaged = true;
             return Ok(());
         }

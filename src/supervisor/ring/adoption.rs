@@ -5,24 +5,27 @@ use std::time::Instant;
 
 use enrgdaq_ring::{Added, Control, ControlError, Found, Leftovers, RingName, WriterPlan};
 
-use super::{Flows, Plan, Ring, Seat, TAP};
+use super::{Flows, Plan, Ring, Seat, TAP, guests};
+use crate::federation::{Guest, reader_number};
 use crate::os::short_hash;
 use crate::supervisor::tap;
 use crate::telemetry::{RegionKept, RingDiscarded, RingFound, RingOfOtherBoot, RingPlaceRefused};
 
 impl Ring {
-    /// Finds or makes the ring, and gives every job its place. `None`: nobody wants one, and no former supervisor left one.
+    /// Finds or makes the ring, and gives every job its place, and the guests theirs, if there are links. `None`: nobody wants one, and no former supervisor left one.
     ///
     /// # Errors
     /// [`ControlError`]: no room, another supervisor, a foreign layout. A ring that is new or holds nothing is gone again.
     pub(in crate::supervisor) fn open(
         supervisor_id: &str,
         plans: Vec<Plan>,
+        guests: Option<&[Guest]>,
         leftovers: Leftovers,
     ) -> Result<Option<Self>, ControlError> {
         let id = short_hash(supervisor_id);
         let name = RingName::new(&id)?;
-        let is_wanted = plans.iter().any(|plan| plan.region_bytes.is_some() || plan.reads.is_some());
+        let is_wanted =
+            plans.iter().any(|plan| plan.region_bytes.is_some() || plan.reads.is_some()) || guests.is_some();
         // Where nobody wants shared memory there may be none at all.
         if !is_wanted && name.regions().map_or(true, |regions| regions.is_empty()) {
             return Ok(None);
@@ -30,7 +33,8 @@ impl Ring {
         let (control, found) = Control::open(&name, leftovers)?;
         let tap = tap::number(supervisor_id);
         let names = plans.iter().map(|plan| (plan.number, plan.name.clone())).chain([(tap, TAP.to_owned())]);
-        let names: HashMap<_, _> = names.collect();
+        let expected = guests.unwrap_or_default().iter();
+        let names: HashMap<_, _> = names.chain(expected.map(guests::named)).collect();
         // For whom something may wait already, that is not lost.
         let readers: HashSet<_> = control.readers().into_iter().map(|(number, _)| number).collect();
         let is_awaited = |plan: &Plan| plan.starts_by_itself || readers.contains(&plan.number);
@@ -45,6 +49,7 @@ impl Ring {
             seats: plans.into_iter().map(wanted).collect(),
             names,
             tap,
+            guests: HashSet::new(),
             has_outsiders: false,
             flows: Flows::default(),
             given_up: HashSet::new(),
@@ -55,7 +60,7 @@ impl Ring {
         };
         ring.tell(&found, leftovers);
         ring.look_for_damage();
-        match ring.take_over() {
+        match ring.take_over(guests.unwrap_or_default()) {
             Ok(()) => Ok(Some(ring)),
             // A ring that was found is left as it is.
             Err(error) if found == Found::Ring => Err(error),
@@ -81,13 +86,15 @@ impl Ring {
     }
 
     /// What is not wanted any more goes first, since what comes needs its room.
-    fn take_over(&mut self) -> Result<(), ControlError> {
+    fn take_over(&mut self, guests: &[Guest]) -> Result<(), ControlError> {
         match self.control.remove_reader(self.tap) {
             Ok(_) | Err(ControlError::Unknown { .. } | ControlError::Alive { .. }) => {}
             Err(error) => return Err(error),
         }
         self.adopt();
+        self.guests.extend(guests.iter().map(|guest| reader_number(&guest.key)));
         self.retire();
+        self.expect_guests(guests)?;
         for job in 0..self.seats.len() {
             if let Some(plan) = self.seats[job].plan.writer() {
                 self.seats[job].writes = self.give_region(job, &plan)?;

@@ -32,7 +32,7 @@ impl Site {
     }
 
     fn open_with(&self, plans: &[Plan], leftovers: Leftovers) -> Ring {
-        Ring::open(&self.id, plans.to_vec(), leftovers).unwrap().unwrap()
+        Ring::open(&self.id, plans.to_vec(), None, leftovers).unwrap().unwrap()
     }
 
     fn writer(&self, plan: &Plan) -> Writer {
@@ -295,17 +295,18 @@ fn a_ring_that_nobody_wants_is_not_made_but_one_with_leftovers_is_found() {
     let (site, plans) = (Site::new(), source_and_store());
     let nobody = Plan { region_bytes: None, ..writer("x", 0) };
 
-    assert!(Ring::open(&site.id, vec![nobody.clone()], Leftovers::Keep).unwrap().is_none());
+    assert!(Ring::open(&site.id, vec![nobody.clone()], None, Leftovers::Keep).unwrap().is_none());
     drop(site.open(&plans));
 
-    assert!(Ring::open(&site.id, vec![nobody], Leftovers::Keep).unwrap().is_some());
+    assert!(Ring::open(&site.id, vec![nobody], None, Leftovers::Keep).unwrap().is_some());
 }
 
 #[test]
 fn an_impossible_region_is_an_error_that_leaves_nothing() {
     let site = Site::new();
 
-    let error = Ring::open(&site.id, vec![writer("a", SMALL), writer("b", 1 << 40)], Leftovers::Keep).unwrap_err();
+    let error =
+        Ring::open(&site.id, vec![writer("a", SMALL), writer("b", 1 << 40)], None, Leftovers::Keep).unwrap_err();
 
     assert!(matches!(error, ControlError::BadShape { .. }), "{error}");
     assert!(!site.is_there());

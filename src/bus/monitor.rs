@@ -6,7 +6,7 @@ use zmq::SocketEvent;
 
 /// What happened to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Happening {
+pub(crate) enum Happening {
     /// Both sides speak.
     Handshake,
     /// The other side speaks something else, or with other keys.
@@ -18,14 +18,14 @@ pub(super) enum Happening {
 }
 
 /// Hears it.
-pub(super) struct Monitor(zmq::Socket);
+pub(crate) struct Monitor(zmq::Socket);
 
 impl Monitor {
-    /// Of a socket that is the only one of its context with a monitor.
+    /// Of a socket; each of a context needs a name of its own.
     ///
     /// # Errors
     /// libzmq's: no descriptors.
-    pub(super) fn of(context: &zmq::Context, socket: &zmq::Socket, name: &str) -> Result<Self, zmq::Error> {
+    pub(crate) fn of(context: &zmq::Context, socket: &zmq::Socket, name: &str) -> Result<Self, zmq::Error> {
         let address = format!("inproc://{name}");
         let events = [
             SocketEvent::HANDSHAKE_SUCCEEDED,
@@ -42,12 +42,12 @@ impl Monitor {
     }
 
     /// For a poll.
-    pub(super) fn as_poll_item(&self) -> zmq::PollItem<'_> {
+    pub(crate) fn as_poll_item(&self) -> zmq::PollItem<'_> {
         self.0.as_poll_item(zmq::POLLIN)
     }
 
     /// What has happened since it was last asked.
-    pub(super) fn happenings(&self) -> impl Iterator<Item = Happening> + '_ {
+    pub(crate) fn happenings(&self) -> impl Iterator<Item = Happening> + '_ {
         std::iter::from_fn(|| self.0.recv_multipart(zmq::DONTWAIT).ok()).filter_map(|frames| parse(frames.first()?))
     }
 }
