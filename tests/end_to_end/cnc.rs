@@ -452,7 +452,7 @@ fn a_port_that_is_taken_is_an_error_before_any_job_starts() {
 }
 
 /// Makes the keys of a node with the command line: the public one.
-fn keygen(site: &Site) -> String {
+pub(crate) fn keygen(site: &Site) -> String {
     let said = site.cli(&["keygen", "configs/node.keys"]);
     assert_eq!(said.code, 0, "{said:?}");
     let line = said.out.lines().find_map(|line| line.strip_prefix("public key: ")).expect("it prints the public key");

@@ -1,6 +1,7 @@
 //! A place for one deployment, and the supervisor that runs there.
 
 mod disk;
+mod network;
 mod picture;
 mod process;
 
@@ -20,6 +21,7 @@ use md5::{Digest, Md5};
 use tempfile::TempDir;
 
 pub(crate) use disk::{FrozenDisk, SmallDisk};
+pub(crate) use network::{Host, Lan};
 pub(crate) use picture::{Edge, Picture};
 pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, private_memory_mb, send, variable};
 
@@ -38,6 +40,8 @@ pub(crate) struct Site {
     env: Vec<(String, String)>,
     /// What the shell of a namespace does besides starting the supervisor.
     namespace: Option<String>,
+    /// Where its supervisors run, if not on this machine's own network.
+    host: Option<Host>,
 }
 
 /// A supervisor that runs in a [`Site`].
@@ -95,6 +99,13 @@ impl Site {
         self
     }
 
+    /// Its supervisors run on this host.
+    #[must_use]
+    pub(crate) fn on(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     fn with_program(program: PathBuf) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mode: fs::Permissions = PermissionsExt::from_mode(0o700);
@@ -106,8 +117,8 @@ impl Site {
                 .expect("/tmp takes a directory")
         };
         let id = format!("lab_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let site =
-            Self { dir: made("enrgdaq-e2e-"), runtime: made("e2e-"), program, id, env: Vec::new(), namespace: None };
+        let (dir, runtime) = (made("enrgdaq-e2e-"), made("e2e-"));
+        let site = Self { dir, runtime, program, id, env: Vec::new(), namespace: None, host: None };
         site.supervisor("")
     }
 
@@ -207,7 +218,11 @@ impl Site {
             command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().expect("the supervisor can be started");
+        let spawned = match &self.host {
+            Some(host) => host.inside(|| command.spawn()),
+            None => command.spawn(),
+        };
+        let mut child = spawned.expect("the supervisor can be started");
         let log = Arc::new(Mutex::new(String::new()));
         if reader == LogReader::Test {
             let (stderr, log) = (child.stderr.take().expect("it is piped"), log.clone());

@@ -40,6 +40,8 @@ mod elsewhere;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod federation;
+#[cfg(test)]
 mod first_data;
 #[cfg(test)]
 mod forward;

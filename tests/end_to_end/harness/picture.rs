@@ -67,6 +67,30 @@ impl Picture {
         self.job(job)["region"][key].as_f64().unwrap_or_default()
     }
 
+    /// What a supervisor says of the link to another; of a leaf's only link whoever is meant. Null if there is none.
+    pub(crate) fn link(&self, peer: &str) -> &Value {
+        let mut links = self.0["federation"]["links"].as_array().into_iter().flatten();
+        let is_leaf = self.0["federation"]["role"] == "leaf";
+        links.find(|link| is_leaf || link["peer"] == peer).unwrap_or(&Value::Null)
+    }
+
+    pub(crate) fn link_state(&self, peer: &str) -> &str {
+        self.link(peer)["state"].as_str().unwrap_or("no such link")
+    }
+
+    /// A count of a link; 0 if there is none.
+    pub(crate) fn link_count(&self, peer: &str, key: &str) -> u64 {
+        match self.link(peer) {
+            Value::Null => 0,
+            link => link[key].as_u64().unwrap_or_else(|| panic!("a link has `{key}`: {link}")),
+        }
+    }
+
+    /// A count of the whole federation.
+    pub(crate) fn federation(&self, key: &str) -> u64 {
+        self.0["federation"][key].as_u64().unwrap_or_else(|| panic!("there is `{key}`: {}", self.0["federation"]))
+    }
+
     pub(crate) fn alerts(&self) -> Vec<&str> {
         let alerts = self.0["alerts"].as_array().expect("a status has alerts");
         alerts.iter().filter_map(|alert| alert["alert_info"]["message"].as_str()).collect()
@@ -76,10 +100,10 @@ impl Picture {
         self.alerts().iter().any(|alert| alert.contains(part))
     }
 
-    /// States, reasons, edges and alerts.
+    /// States, reasons, edges, links and alerts.
     pub(crate) fn brief(&self) -> String {
         let jobs = self.0["jobs"].as_array().into_iter().flatten();
         let jobs: Vec<_> = jobs.map(|job| format!("{} {} {}", job["name"], job["state"], job["reason"])).collect();
-        format!("{jobs:?} {} {:?}", self.0["edges"], self.alerts())
+        format!("{jobs:?} {} {} {:?}", self.0["edges"], self.0["federation"], self.alerts())
     }
 }
