@@ -79,3 +79,29 @@ fn garbage_at_both_ports_is_dropped_and_counted_and_harms_nobody() {
     assert_eq!([leaf.stop(), hub.stop()], [0, 0]);
     committed.check(&hub_site, ROWS);
 }
+
+#[test]
+fn a_hub_that_talks_nonsense_costs_a_leaf_nothing() {
+    let place = Place::on_loopback();
+    let hub_site = place.hub("").csv();
+    let leaf_site = place.leaf("").job("notary", &notary("pause_us = 1000\nlength = 200"));
+    let mut leaf = leaf_site.start();
+    let before = leaf.wait_ready(&["notary"]).running("notary");
+    let [xpub, xsub] = [place.xpub, place.xsub].map(|port| port.to_string());
+
+    let result = Attack::start(&["hub", &xpub, &xsub, "8", "1"]).result();
+    let mut hub = hub_site.start();
+    wait_up(&mut leaf, &hub_site);
+    wait_up(&mut hub, &leaf_site);
+
+    let peak = memory_peak_mb(leaf.pid());
+    println!("{result:?}; {peak} MB at the most; {}", leaf.status().0["federation"]);
+    assert!(result["welcomed"].as_u64() > Some(0) && result["sent"].as_u64() > Some(50), "{result:?}");
+    assert_eq!(leaf.status().pid("notary"), Some(before));
+    assert!(peak < 600, "{peak} MB");
+    assert_eq!(leaf_site.cli(&["stop", "notary"]).code, 0);
+    let committed = Committed::by([&leaf_site]);
+    committed.wait_in(&hub_site, ROWS);
+    assert_eq!([leaf.stop(), hub.stop()], [0, 0]);
+    committed.check(&hub_site, ROWS);
+}

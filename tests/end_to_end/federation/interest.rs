@@ -2,6 +2,7 @@
 
 use super::committed::{Committed, stored, wait_for_rows};
 use super::place::{Place, ROWS, notary, wait_up};
+use crate::harness::{Node, Signal, is_suspended, send, wait_for};
 
 /// What a quiet link may carry: words about itself, and an alert or two.
 const QUIET_BYTES: u64 = 100_000;
@@ -74,4 +75,39 @@ fn what_is_meant_for_stores_of_its_own_supervisor_stays_there() {
 
     assert_eq!([leaf.stop(), hub.stop()], [0, 0]);
     assert_eq!(stored(&hub_site, "out/local.csv"), 0);
+}
+
+#[test]
+fn a_monitor_at_the_hub_that_stands_still_holds_nobody_and_has_the_newest_afterwards() {
+    let place = Place::on_loopback();
+    let patient = "delivery = \"latest\"\n[supervise]\nliveness_timeout_seconds = 3600";
+    let monitor = format!("daq_job_type = \"DAQJobRecorder\"\npath = \"record\"\n{patient}");
+    let hub_site = place.hub("ring_mb = 1\nspool_max_gb = 0.01").job("recorder", &monitor);
+    let flood =
+        "daq_job_type = \"DAQJobFlood\"\nmessages = 1000000000\nsize = 20000\npause_us = 500\n[store_config.recorder]";
+    let leaf_site = place.leaf("window_mb = 1\nspool_max_gb = 0.01").job("flood", flood);
+    let mut hub = hub_site.start();
+    let pid = hub.wait_ready(&["recorder"]).running("recorder");
+    let mut leaf = leaf_site.start();
+    wait_up(&mut leaf, &hub_site);
+    wait_for("it hears", || hub_site.recorded() > 100);
+
+    send(pid, Signal::STOP);
+    wait_for("it is suspended", || is_suspended(pid));
+    let before = hub_site.recorded();
+    let sent = |leaf: &Node<'_>| leaf.status().link_count("", "sent_bytes");
+    let begun = sent(&leaf);
+    // Far more than anything on the way has room for.
+    wait_for("the link goes on", || sent(&leaf) > begun + 50_000_000);
+    let picture = leaf.status();
+    send(pid, Signal::CONT);
+    wait_for("it hears again", || hub_site.recorded() > before + 100);
+
+    assert!(picture.region("flood", "dead_time_s") < 1.0, "{}", picture.job("flood"));
+    assert_eq!(picture.link_count("", "spool_bytes"), 0, "what is wanted as the latest is not kept");
+    assert_eq!([leaf.stop(), hub.stop()], [0, 0]);
+    let records = hub_site.records();
+    assert!(records.is_sorted_by(|a, b| a < b), "none comes twice or late");
+    let jump = records.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(jump > 1000, "it went on with the newest: {jump}");
 }

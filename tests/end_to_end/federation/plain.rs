@@ -1,7 +1,10 @@
 //! One leaf and its hub, and nothing that disturbs them.
 
+use std::time::Instant;
+
 use super::committed::Committed;
 use super::place::{Place, ROWS, notary, wait_state, wait_up};
+use crate::harness::wait_for;
 
 #[test]
 fn what_a_leaf_commits_is_in_the_hubs_store_once() {
@@ -68,4 +71,22 @@ fn a_node_without_federation_says_so() {
     let said = site.cli(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(status.get("federation"), Some(&serde_json::Value::Null));
+}
+
+#[test]
+fn two_hundred_thousand_small_messages_arrive_in_their_order() {
+    const MESSAGES: u64 = 200_000;
+    let place = Place::on_loopback();
+    let hub_site = place.hub("").recorder();
+    let leaf_site = place.leaf("").flood(MESSAGES, "[supervise]\nautostart = false\n");
+    let (hub, mut leaf) = (hub_site.start(), leaf_site.start());
+    wait_up(&mut leaf, &hub_site);
+    assert_eq!(leaf_site.cli(&["start", "flood"]).code, 0);
+
+    let begun = Instant::now();
+    wait_for("all are there", || hub_site.recorded() >= MESSAGES);
+
+    println!("{MESSAGES} messages in {:?}", begun.elapsed());
+    assert_eq!([leaf.stop(), hub.stop()], [0, 0]);
+    assert!(hub_site.records().into_iter().eq(0..MESSAGES));
 }

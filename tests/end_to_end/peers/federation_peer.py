@@ -1,7 +1,8 @@
-"""Whatever nobody should send to a hub: pyzmq and msgpack, from the description of the frames alone.
+"""Whatever nobody should send over a link: pyzmq and msgpack, from the description of the frames alone.
 
 federation_peer.py garbage XPUB_PORT XSUB_PORT SECONDS SEED     random bytes and mutilated words, on both ports
 federation_peer.py leaf XPUB_PORT XSUB_PORT NAME SECONDS SEED   says hello properly, and then only what is wrong
+federation_peer.py hub XPUB_PORT XSUB_PORT SECONDS SEED         a hub that lets leaves in, and then says only what is wrong
 
 Each writes one line of JSON when it is done.
 """
@@ -206,5 +207,46 @@ def leaf(xpub, xsub, name, seconds, seed):
     print(json.dumps({"type": "done", "sent": sent, "welcomed": welcomed}), flush=True)
 
 
+def welcome(chance, said):
+    interest = {"all": ["store.DAQJobStoreCSV"], "latest": []}
+    body = {"v": 1, "node": "false hub", "version": "0.1.0", "stream": chance.getrandbits(63), "first": 0,
+            "resume": said["first"], "interest": interest}
+    if chance.random() < 0.3:
+        # Not more than it has: what is acknowledged is gone for good.
+        wrong = {"v": 2, "node": "", "stream": -1, "first": HUGE, "resume": HUGE, "interest": 7}
+        key = chance.choice(list(wrong))
+        body[key] = wrong[key]
+    return body
+
+
+def hub(xpub, xsub, seconds, seed):
+    chance = random.Random(int(seed))
+    until = time.monotonic() + float(seconds)
+    context = zmq.Context()
+    speaks, hears = context.socket(zmq.XPUB), context.socket(zmq.XSUB)
+    speaks.linger = hears.linger = 0
+    speaks.bind(f"tcp://127.0.0.1:{xpub}")
+    hears.bind(f"tcp://127.0.0.1:{xsub}")
+    hears.send(b"\x01")
+    heard = welcomed = sent = 0
+    session = None
+    while time.monotonic() < until:
+        if hears.poll(20):
+            first = hears.recv_multipart()[0]
+            heard += 1
+            if first[16:17] == bytes([KINDS["hello"]]):
+                session = first[:16]
+                speaks.send(word(session, "welcome", welcome(chance, msgpack.unpackb(first[17:]))))
+                welcomed += 1
+        if session and chance.random() < 0.2:
+            frames = wrong_words(session, chance, "false hub", sent)
+            # That nothing is wanted a hub may well say, and a leaf then forgets what it has.
+            if frames[0][16:17] == bytes([KINDS["interest"]]):
+                continue
+            speaks.send_multipart([session + frames[0][16:], *frames[1:]], zmq.DONTWAIT)
+            sent += 1
+    print(json.dumps({"type": "done", "heard": heard, "welcomed": welcomed, "sent": sent}), flush=True)
+
+
 if __name__ == "__main__":
-    {"garbage": garbage, "leaf": leaf}[sys.argv[1]](*sys.argv[2:])
+    {"garbage": garbage, "leaf": leaf, "hub": hub}[sys.argv[1]](*sys.argv[2:])
