@@ -83,7 +83,8 @@ def nested(depth):
 def data_frames(session, chance, name, number):
     kind = chance.choice(["data", "latest"])
     whole = chance.choice([0, 0, 1, 1 << 20, 1 << 40, HUGE])
-    head = word(session, kind) + struct.pack("<QQII", number, whole, 0, 1)
+    piece = chance.choice([(0, 1), (0, 1), (0, 2), (1, 2), (0, 600), (0, 0), (5, 3), ((1 << 32) - 2, (1 << 32) - 1)])
+    head = word(session, kind) + struct.pack("<QQII", number, whole, *piece)
     zstd_bomb = bytes.fromhex("28b52ffda0ffffff7f") + b"\x02\x00\x00" * 50
     payload = chance.choice([b"", chance.randbytes(300), bytes(100_000), zstd_bomb, bytes(8_000_000)])
     written = chance.choice([envelope(chance, name), chance.randbytes(200), b"", nested(200_000), b"\xdf\xff\xff\xff\xff"])
