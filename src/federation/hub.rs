@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -61,6 +62,7 @@ pub(super) struct Hub {
 struct Rest {
     monitors: [Monitor; 2],
     turned_away: Receiver<Stranger>,
+    turned_away_untold: Arc<AtomicU64>,
     is_encrypted: bool,
     _gate: Option<Gate>,
     _context: zmq::Context,
@@ -76,12 +78,13 @@ impl Hub {
         ports: Ports,
         (bus, links, stop): (Arc<Publisher>, Links, Wake),
     ) -> Result<Self, FederationError> {
-        let Ports { pair: Pair { speaks, hears }, monitors, turned_away, is_encrypted, _gate, _context } = ports;
+        let Ports { pair, monitors, turned_away, turned_away_untold, is_encrypted, _gate, _context } = ports;
+        let Pair { speaks, hears } = pair;
         node.port.put(Some(speaks));
         let now = Instant::now();
         let mut hub = Self {
             hears,
-            ports: Rest { monitors, turned_away, is_encrypted, _gate, _context },
+            ports: Rest { monitors, turned_away, turned_away_untold, is_encrypted, _gate, _context },
             bus,
             peers: HashMap::new(),
             sessions: HashMap::new(),
@@ -299,6 +302,7 @@ impl Hub {
     }
 
     fn look_who_knocked(&mut self) {
+        add(&self.node.strangers, self.ports.turned_away_untold.swap(0, Relaxed));
         let strangers: Vec<_> = self.ports.turned_away.try_iter().collect();
         for Stranger { key, address, .. } in strangers {
             let key = key.as_ref().map_or_else(|| "no key".into(), text_of);

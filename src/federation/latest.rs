@@ -116,7 +116,6 @@ impl Latest {
         match send_pieces(&self.node.port, session, label, (record.envelope(), record.payload())) {
             Some(bytes) => {
                 self.link.latest_sent.store(number + 1, Relaxed);
-                add(&self.link.counts.sent, 1);
                 add(&self.link.counts.sent_bytes, bytes);
             }
             None => add(&self.link.counts.dropped, 1),

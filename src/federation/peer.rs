@@ -138,7 +138,9 @@ impl Peer {
                 self.end("it acknowledges what was never sent");
             }
             Word::Ack(ack) => {
-                self.link.latest_seen.fetch_max(ack.latest.min(self.link.latest_sent.load(Relaxed)), Relaxed);
+                let seen = ack.latest.min(self.link.latest_sent.load(Relaxed));
+                let before = self.link.latest_seen.fetch_max(seen, Relaxed);
+                add(&self.link.counts.sent, seen.saturating_sub(before));
                 self.link.acknowledge(ack.committed, ack.again_from);
             }
             Word::Beat(beat) => self.hear_beat(&beat),

@@ -88,7 +88,10 @@ enum Verdict {
 
 impl Judge {
     fn verdict(&mut self, envelope: &[u8]) -> Verdict {
-        let Ok(envelope) = self.decoder.decode(envelope) else { return Verdict::Stays };
+        let Ok(envelope) = self.decoder.decode(envelope) else {
+            add(&self.link.counts.refused, 1);
+            return Verdict::Stays;
+        };
         match crossing(&envelope, self.node.outward(&self.link)) {
             Ok(topics) if self.interest.wants_all(&topics) => Verdict::Goes(envelope.committed_at()),
             Ok(_) => Verdict::Unwanted,

@@ -9,6 +9,9 @@
 //! subscribe without its session.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use thiserror::Error;
@@ -77,6 +80,8 @@ pub(super) struct Ports {
     pub(super) pair: Pair,
     pub(super) monitors: [Monitor; 2],
     pub(super) turned_away: Receiver<Stranger>,
+    /// So many more were, while too many waited to be told of.
+    pub(super) turned_away_untold: Arc<AtomicU64>,
     pub(super) is_encrypted: bool,
     pub(super) _gate: Option<Gate>,
     pub(super) _context: zmq::Context,
@@ -93,12 +98,19 @@ impl Ports {
         // Nobody hears what is for others: only whole sessions can be subscribed.
         set_xpub_manual(&mut pair.speaks, true).map_err(BusError::Socket)?;
         let (tell, turned_away) = sync_channel(TURNED_AWAY);
+        let turned_away_untold = Arc::new(AtomicU64::new(0));
+        let untold = turned_away_untold.clone();
         let gate = match &config.curve {
             Some(curve) => {
                 let keys = Keys::read(&config_dir.join(&curve.key_file))?;
                 let guests = curve.clients.iter().map(|(id, key)| Ok((read_key(key)?, id.clone())));
                 let guests = guests.collect::<Result<Guests, KeyError>>()?;
-                let gate = Gate::open(&context, guests, move |stranger| drop(tell.try_send(stranger)))?;
+                let knock = move |stranger| {
+                    if tell.try_send(stranger).is_err() {
+                        untold.fetch_add(1, Relaxed);
+                    }
+                };
+                let gate = Gate::open(&context, guests, knock)?;
                 for socket in [&mut pair.speaks, &mut pair.hears] {
                     keys.apply_server(socket, "federation").map_err(BusError::Socket)?;
                 }
@@ -114,7 +126,8 @@ impl Ports {
             socket.bind(&url).map_err(|source| FederationError::Listen { url, source })?;
         }
         hear_all(&pair.hears)?;
-        Ok(Self { pair, monitors, turned_away, is_encrypted: gate.is_some(), _gate: gate, _context: context })
+        let is_encrypted = gate.is_some();
+        Ok(Self { pair, monitors, turned_away, turned_away_untold, is_encrypted, _gate: gate, _context: context })
     }
 }
 
