@@ -312,7 +312,8 @@ impl Hub {
         let happenings: Vec<_> = self.ports.monitors.iter().flat_map(Monitor::happenings).collect();
         for _ in happenings.into_iter().filter(|happening| *happening == Happening::NoHandshake) {
             self.stranger(
-                "somebody at the port of the leaves is not let in: it speaks something else, has no key, or takes this hub for another",
+                "somebody at the port of the leaves is not let in: it speaks something else, has no key, or takes this hub \
+                 for another",
             );
         }
     }

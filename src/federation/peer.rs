@@ -219,7 +219,7 @@ impl Peer {
             true => ", or does not list this node's key, or has another key than `server_key`",
             false => "",
         };
-        format!("it does not run, is not reached at {xpub} and {xsub}{keys}")
+        format!("it does not run, or is not reached at {xpub} and {xsub}{keys}")
     }
 
     /// Where the link stands now: whoever should know is told.

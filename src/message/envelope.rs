@@ -24,9 +24,10 @@
 //! ```
 //!
 //! `run`, `tag`, `store_config`, `local` and `topics` stand between `src` and `body` where a message has them; what came
-//! from another node ends in `received_at` and `clock_offset` ([`stamp`](super::stamp)). What differs from message to message stands first, in fixed widths (`front`); all the rest is the same for the
-//! messages of a stream, is encoded once ([`Prepared`]), and is not decoded again where it has been seen before
-//! ([`Decoder`](super::Decoder)). Any order of the fields, and any width of its numbers, is read all the same.
+//! from another node ends in `received_at` and `clock_offset` ([`stamp`](super::stamp)). What differs from message to
+//! message stands first, in fixed widths (`front`); all the rest is the same for the messages of a stream, is encoded once
+//! ([`Prepared`]), and is not decoded again where it has been seen before ([`Decoder`](super::Decoder)). Any order of the
+//! fields, and any width of its numbers, is read all the same.
 
 use std::sync::Arc;
 
