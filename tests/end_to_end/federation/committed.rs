@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::harness::{DEADLINE, Site};
+use super::place::ROWS;
+use crate::harness::{DEADLINE, Node, Site, wait_for};
 
 /// Counts by the starts of the notaries.
 #[derive(Debug, Clone)]
@@ -61,6 +62,18 @@ impl Committed {
         }
         assert!(seen.is_empty(), "rows from nowhere: {:?}", seen.keys());
     }
+}
+
+/// Waits until these leaves have committed so many messages and the hub has stored them; ends all, and compares.
+pub(crate) fn all_is_stored_once(hub: (&Site, Node<'_>), leaves: Vec<Node<'_>>, leaf_sites: &[Site], total: u64) {
+    let (hub_site, hub) = hub;
+    wait_for("all is committed", || Committed::by(leaf_sites).total() == total);
+    let committed = Committed::by(leaf_sites);
+    committed.wait_in(hub_site, ROWS);
+
+    leaves.into_iter().for_each(|leaf| assert_eq!(leaf.stop(), 0));
+    assert_eq!(hub.stop(), 0);
+    committed.check(hub_site, ROWS);
 }
 
 /// Waits until a store has so many rows. Fails when for long no more come.

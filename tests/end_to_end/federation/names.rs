@@ -1,6 +1,6 @@
 //! What nodes are called, and where they meet.
 
-use super::committed::Committed;
+use super::committed::{Committed, all_is_stored_once};
 use super::place::{Place, ROWS, notary, wait_up};
 use crate::harness::{Site, wait_for};
 
@@ -21,13 +21,8 @@ fn a_node_may_have_any_name() {
         assert_eq!(picture.link("")["peer"], hub_site.id());
         wait_up(&mut hub, site);
     }
-    wait_for("all is committed", || Committed::by(&leaf_sites).total() == 1000);
-    let committed = Committed::by(&leaf_sites);
-    committed.wait_in(&hub_site, ROWS);
 
-    leaves.into_iter().for_each(|leaf| assert_eq!(leaf.stop(), 0));
-    assert_eq!(hub.stop(), 0);
-    committed.check(&hub_site, ROWS);
+    all_is_stored_once((&hub_site, hub), leaves, &leaf_sites, 1000);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::committed::{Committed, wait_for_rows};
+use super::committed::{Committed, all_is_stored_once, wait_for_rows};
 use super::place::{Place, ROWS, notary, wait_up};
 use crate::harness::{Node, Site, wait_for};
 use crate::stores::python;
@@ -34,13 +34,7 @@ fn what_goes_over_the_bus_here_and_there_arrives_once() {
         begin(&leaf_sites[0], &notary("limit = 1000\npause_us = 500\nlength = 100"));
         begin(&leaf_sites[1], &notary(&format!("{BY_BUS}\nlimit = 1000\npause_us = 500\nlength = 100")));
 
-        wait_for("all is committed", || Committed::by(&leaf_sites).total() == 2000);
-        let committed = Committed::by(&leaf_sites);
-        committed.wait_in(&hub_site, ROWS);
-
-        leaves.into_iter().for_each(|leaf| assert_eq!(leaf.stop(), 0));
-        assert_eq!(hub.stop(), 0);
-        committed.check(&hub_site, ROWS);
+        all_is_stored_once((&hub_site, hub), leaves.into(), &leaf_sites, 2000);
     }
 }
 
