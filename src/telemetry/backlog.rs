@@ -1,4 +1,5 @@
-//! What waits for a slow thread: bounded in bytes, so that whoever hands in never waits and memory never grows.
+//! What waits for a slow thread: bounded in bytes, so that whoever hands in never waits and memory never grows. The newest
+//! is what stays: what was said last is what one needs most.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,12 +45,19 @@ impl<T> Backlog<T> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands in; `false` if there is no room for so many bytes, or if it is closed: the item is gone then.
-    pub(crate) fn push(&self, item: T, bytes: usize) -> bool {
+    /// Hands in. Where there is no room, what has waited longest makes it: `evict` gets each such item before anybody takes
+    /// another one. `false` if it is closed: the item is gone then.
+    pub(crate) fn push(&self, item: T, bytes: usize, mut evict: impl FnMut(T)) -> bool {
         let bytes = bytes + BYTES_AN_ITEM;
         let mut waiting = self.lock();
-        if waiting.is_closed || waiting.bytes + bytes > self.most_bytes {
+        if waiting.is_closed {
             return false;
+        }
+        while waiting.bytes + bytes > self.most_bytes
+            && let Some((oldest, freed)) = waiting.items.pop_front()
+        {
+            waiting.bytes -= freed;
+            evict(oldest);
         }
         waiting.bytes += bytes;
         waiting.items.push_back((item, bytes));
@@ -58,14 +66,14 @@ impl<T> Backlog<T> {
         true
     }
 
-    /// Takes the oldest, or waits for one.
-    pub(crate) fn next(&self, at_most: Duration) -> Next<T> {
+    /// Takes the oldest, or waits for one. `take` sees it before anything else is evicted.
+    pub(crate) fn next<U>(&self, at_most: Duration, take: impl FnOnce(T) -> U) -> Next<U> {
         let until = Instant::now() + at_most;
         let mut waiting = self.lock();
         loop {
             if let Some((item, bytes)) = waiting.items.pop_front() {
                 waiting.bytes -= bytes;
-                return Next::Item(item);
+                return Next::Item(take(item));
             }
             if waiting.is_closed {
                 return Next::End;
@@ -90,21 +98,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_room_is_refused_and_what_waits_comes_in_order() {
+    fn what_has_waited_longest_makes_room_and_the_rest_comes_in_order() {
         let backlog = Backlog::of(3 * BYTES_AN_ITEM + 30);
-
-        assert!(backlog.push('a', 10) && backlog.push('b', 10));
-        assert!(!backlog.push('c', 20));
-        assert!(backlog.push('d', 10));
+        let mut evicted = Vec::new();
+        for (item, bytes) in [('a', 10), ('b', 10), ('c', 10), ('d', 20)] {
+            assert!(backlog.push(item, bytes, |item| evicted.push(item)));
+        }
         backlog.close();
 
-        assert!(!backlog.push('e', 0));
-        let found: Vec<_> = (0..4).map(|_| backlog.next(Duration::ZERO)).collect();
-        assert_eq!(found, [Next::Item('a'), Next::Item('b'), Next::Item('d'), Next::End]);
+        assert!(!backlog.push('e', 0, |_| unreachable!("it takes no more")));
+        assert_eq!(evicted, ['a', 'b']);
+        let found: Vec<_> = (0..3).map(|_| backlog.next(Duration::ZERO, |item| item)).collect();
+        assert_eq!(found, [Next::Item('c'), Next::Item('d'), Next::End]);
+    }
+
+    #[test]
+    fn what_is_larger_than_all_room_comes_alone() {
+        let backlog = Backlog::of(0);
+        let mut evicted = Vec::new();
+        for item in ['a', 'b'] {
+            assert!(backlog.push(item, 1, |item| evicted.push(item)));
+        }
+
+        assert_eq!(evicted, ['a']);
+        assert_eq!(backlog.next(Duration::ZERO, |item| item), Next::Item('b'));
     }
 
     #[test]
     fn a_wait_ends_without_an_item() {
-        assert_eq!(Backlog::<()>::of(0).next(Duration::from_millis(1)), Next::Nothing);
+        assert_eq!(Backlog::<()>::of(0).next(Duration::from_millis(1), |()| ()), Next::Nothing);
     }
 }

@@ -102,7 +102,7 @@ impl Console {
         let work = move || {
             let _end = end;
             loop {
-                match own.0.backlog.next(Duration::from_hours(1)) {
+                match own.0.backlog.next(Duration::from_hours(1), |said| said) {
                     Next::Item(said) => {
                         if show(&said, verbosity).is_err() {
                             own.drop_lines(said.lines());
@@ -120,9 +120,9 @@ impl Console {
         LogGuard { console, done }
     }
 
-    /// Shows lines, or drops and counts them.
+    /// Shows lines. Where the terminal falls behind, the oldest that wait are dropped and counted.
     pub(crate) fn say(&self, said: &Arc<Said>) {
-        if !self.0.backlog.push(said.clone(), said.bytes()) {
+        if !self.0.backlog.push(said.clone(), said.bytes(), |oldest| self.drop_lines(oldest.lines())) {
             self.drop_lines(said.lines());
         }
     }

@@ -240,6 +240,7 @@ fn a_disk_that_hangs_holds_up_nobody_and_afterwards_every_line_is_accounted_for(
     node.wait("it is over", |picture| picture.has_alert("log files are written again"));
     let text = read(site.path("logs/shout.log"));
     assert_eq!((counts.lines, told_in(&text)), (500_003, counts.dropped));
+    assert!(text.ends_with(" last words\n"), "what it said last is what was kept");
     assert_eq!(node.stop(), 0);
 }
 

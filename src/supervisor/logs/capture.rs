@@ -231,7 +231,6 @@ impl Room {
         if now >= self.tick_due {
             self.tick_due = now + TICK;
             if let Some(files) = &self.shared.files {
-                files.tell_lost();
                 self.shared.losses.pass_time(files.are_well(), now);
             }
         }

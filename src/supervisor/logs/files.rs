@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,19 @@ const TICK: Duration = Duration::from_secs(1);
 /// A file that nobody has written for so long is closed.
 const UNUSED: Duration = Duration::from_mins(10);
 
-/// What is to be written: what a job said, after so many lines that were dropped.
+/// What is to be written: what a job said.
 #[derive(Debug)]
 struct Parcel {
     log: JobLog,
+    said: Arc<Said>,
+}
+
+/// A parcel, with the number of lines that were dropped just before it, of its job and of all.
+#[derive(Debug)]
+struct Taken {
+    parcel: Parcel,
     lost_before: u64,
-    said: Option<Arc<Said>>,
+    lost_of_all: u64,
 }
 
 /// The way to the files.
@@ -36,7 +43,7 @@ struct Parcel {
 pub(super) struct Files {
     setup: FileSetup,
     backlog: Backlog<Parcel>,
-    /// Jobs whose last lines were dropped on the way.
+    /// Jobs of which lines were dropped on the way, perhaps without any that follow.
     losers: Mutex<Vec<JobLog>>,
     /// Lines that were dropped on the way to `supervisor.log`.
     lost_of_all: AtomicU64,
@@ -54,34 +61,38 @@ impl Files {
         }
     }
 
-    /// Hands in what a job said; what has no room is dropped and counted.
+    /// Hands in what a job said. Where the disk falls behind, what has waited longest is dropped and counted.
     pub(super) fn hand_in(&self, log: &JobLog, said: Arc<Said>, losses: &Losses) {
         let (lines, bytes) = (said.lines(), said.bytes());
-        let lost_before = log.take_lost();
-        let parcel = Parcel { log: log.clone(), lost_before, said: Some(said) };
-        if self.backlog.push(parcel, bytes) {
-            return;
+        let mut lost = Vec::new();
+        // Counted before anything that follows is taken: the files tell it in the place where it is missing.
+        let is_taken = self.backlog.push(Parcel { log: log.clone(), said }, bytes, |oldest| {
+            let lines = oldest.said.lines();
+            oldest.log.note_lost(lines);
+            self.lost_of_all.fetch_add(lines, Relaxed);
+            lost.push((oldest.log, lines));
+        });
+        if !is_taken {
+            log.note_dropped(lines);
         }
-        log.note_dropped(lines);
-        if log.note_lost(lost_before + lines) && lost_before == 0 {
-            self.losers.lock().unwrap_or_else(PoisonError::into_inner).push(log.clone());
+        for (log, lines) in lost {
+            losses.note(log.name(), lines, || "as they come faster than the disk takes them".into());
+            if log.list_as_loser(true) {
+                self.losers().push(log);
+            }
         }
-        self.lost_of_all.fetch_add(lines, Relaxed);
-        losses.note(log.name(), lines, || "as they come faster than the disk takes them".into());
     }
 
-    /// Has it told in the files of silent jobs too that lines were dropped.
-    pub(super) fn tell_lost(&self) {
-        let mut losers = self.losers.lock().unwrap_or_else(PoisonError::into_inner);
-        losers.retain(|log| {
-            let lost_before = log.take_lost();
-            let parcel = Parcel { log: log.clone(), lost_before, said: None };
-            let is_told = lost_before == 0 || self.backlog.push(parcel, 0);
-            if !is_told {
-                log.note_lost(lost_before);
-            }
-            !is_told
-        });
+    fn losers(&self) -> MutexGuard<'_, Vec<JobLog>> {
+        self.losers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Next<Taken> {
+        self.backlog.next(TICK, |parcel| Taken {
+            lost_before: parcel.log.take_lost(),
+            lost_of_all: self.lost_of_all.swap(0, Relaxed),
+            parcel,
+        })
     }
 
     /// Whether all files take lines.
@@ -112,11 +123,14 @@ pub(super) fn start(shared: Arc<Shared>) -> std::io::Result<mpsc::Receiver<()>> 
     Ok(ended)
 }
 
+/// The files of jobs, by their names, each with the newest job of that name.
+type OfJobs = HashMap<Arc<str>, (JobLog, LogFile)>;
+
 /// All that the thread has.
 struct Writer<'a> {
     files: &'a Files,
     shared: &'a Shared,
-    of_jobs: HashMap<Arc<str>, (JobLog, LogFile)>,
+    of_jobs: OfJobs,
     of_all: LogFile,
     block: Block,
     tick_due: Instant,
@@ -137,8 +151,8 @@ impl<'a> Writer<'a> {
 
     fn work(&mut self) {
         loop {
-            match self.files.backlog.next(TICK) {
-                Next::Item(parcel) => self.write(&parcel),
+            match self.files.next() {
+                Next::Item(taken) => self.write(&taken),
                 Next::Nothing => {}
                 Next::End => return self.look_after(),
             }
@@ -149,27 +163,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write(&mut self, parcel: &Parcel) {
-        if let Some(said) = &parcel.said {
+    fn write(&mut self, taken: &Taken) {
+        let Parcel { log, said } = &taken.parcel;
+        if **log.name() != *OWN {
             self.render(said, None, |_| true);
-        } else {
-            self.block.clear();
+            let file = file_of(log, &mut self.of_jobs, &self.files.setup);
+            file.lost += taken.lost_before;
+            put(file, self.files, self.shared, log, &self.block);
         }
-        if **parcel.log.name() != *OWN {
-            self.write_of_job(parcel);
-        }
-        if let Some(said) = &parcel.said {
-            self.write_of_all(said);
-        }
-    }
-
-    fn write_of_job(&mut self, parcel: &Parcel) {
-        let (setup, name) = (&self.files.setup, parcel.log.name());
-        let new = || (parcel.log.clone(), LogFile::new(setup, name));
-        let (log, file) = self.of_jobs.entry(name.clone()).or_insert_with(new);
-        *log = parcel.log.clone();
-        file.lost += parcel.lost_before;
-        put(file, self.files, self.shared, log, &self.block);
+        self.of_all.lost += taken.lost_of_all;
+        self.write_of_all(said);
     }
 
     /// What is told by the supervisor's own log is told by its file too.
@@ -177,7 +180,6 @@ impl<'a> Writer<'a> {
         let verbosity = self.files.setup.verbosity;
         let job = (*said.by != *OWN).then_some(&*said.by);
         self.render(said, job, |line| is_shown(line, verbosity));
-        self.of_all.lost += self.files.lost_of_all.swap(0, Relaxed);
         if job.is_none() {
             put(&mut self.of_all, self.files, self.shared, &self.shared.own, &self.block);
         } else {
@@ -199,6 +201,13 @@ impl<'a> Writer<'a> {
     /// Tries what failed again, and closes what is used no more.
     fn look_after(&mut self) {
         self.block.clear();
+        for log in std::mem::take(&mut *self.files.losers()) {
+            log.list_as_loser(false);
+            let lost = log.take_lost();
+            if lost > 0 && **log.name() != *OWN {
+                file_of(&log, &mut self.of_jobs, &self.files.setup).lost += lost;
+            }
+        }
         for (log, file) in self.of_jobs.values_mut().filter(|(_, file)| !file.is_well()) {
             put(file, self.files, self.shared, log, &self.block);
         }
@@ -211,6 +220,14 @@ impl<'a> Writer<'a> {
         let are_well = self.of_all.is_well() && self.of_jobs.values().all(|(_, file)| file.is_well());
         self.files.are_well.store(are_well, Relaxed);
     }
+}
+
+/// The file of a job.
+fn file_of<'a>(log: &JobLog, of_jobs: &'a mut OfJobs, setup: &FileSetup) -> &'a mut LogFile {
+    let (of, file) =
+        of_jobs.entry(log.name().clone()).or_insert_with(|| (log.clone(), LogFile::new(setup, log.name())));
+    *of = log.clone();
+    file
 }
 
 /// Writes into a file, and counts.

@@ -1,7 +1,7 @@
 //! The newest lines of each job, in memory, and its counts.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::control::LogCounts;
@@ -34,8 +34,10 @@ struct Inner {
     lines: AtomicU64,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// Dropped since something was last handed to the files.
+    /// Dropped on the way to the files, and not told there yet.
     lost: AtomicU64,
+    /// The files are to tell of it although nothing else comes.
+    is_loser: AtomicBool,
 }
 
 /// What is in memory.
@@ -59,6 +61,7 @@ impl JobLog {
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            is_loser: AtomicBool::new(false),
         }))
     }
 
@@ -98,14 +101,20 @@ impl JobLog {
         self.0.dropped.fetch_add(lines, Relaxed);
     }
 
+    /// Dropped on the way to the files.
+    pub(super) fn note_lost(&self, lines: u64) {
+        self.0.lost.fetch_add(lines, Relaxed);
+        self.note_dropped(lines);
+    }
+
     /// Takes what was lost on the way to the files since this was last asked.
     pub(super) fn take_lost(&self) -> u64 {
         self.0.lost.swap(0, Relaxed)
     }
 
-    /// Lost on the way to the files; whether these are the first since [`take_lost`](Self::take_lost).
-    pub(super) fn note_lost(&self, lines: u64) -> bool {
-        self.0.lost.fetch_add(lines, Relaxed) == 0
+    /// Notes whether it is on the list of losers; `true` if that is new.
+    pub(super) fn list_as_loser(&self, is_loser: bool) -> bool {
+        self.0.is_loser.swap(is_loser, Relaxed) != is_loser
     }
 }
 
