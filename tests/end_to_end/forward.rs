@@ -418,7 +418,7 @@ fn ctrl_c_ends_a_call() {
     let site = site();
     let mut node = site.start();
     node.wait_ready(&["answers"]);
-    let mut command = site.command(&["call", "answers", "hold", "parts=1"]);
+    let mut command = site.command_in_foreground(&["call", "answers", "hold", "parts=1"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 2];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();

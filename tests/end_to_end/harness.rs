@@ -239,13 +239,23 @@ impl Site {
     /// The program with these arguments, ready to run.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
+        self.prepare(command.args(args));
         command
-            .args(args)
+    }
+
+    /// Where Ctrl-C ends it, also while the tests themselves run in the background, where a shell has it ignored.
+    pub(crate) fn command_in_foreground(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("env");
+        self.prepare(command.arg("--default-signal=INT").arg(&self.program).args(args));
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command
             .current_dir(self.dir.path())
             .env("ENRGDAQ_RUNTIME_DIR", self.runtime.path())
             .env("XDG_STATE_HOME", self.dir.path().join("state"))
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        command
     }
 
     /// All processes that were started from here, and their children: each has inherited our runtime directory.
