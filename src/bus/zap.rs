@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::os::Wake;
 /// A public key, as libzmq has it.
 pub(crate) type PublicKey = [u8; 32];
 
-/// Who may come in: the name of each key.
+/// Who may come in: of each key the name that what he sends carries.
 pub(crate) type Guests = HashMap<PublicKey, String>;
 
 /// Somebody who may not come in.
@@ -34,6 +34,7 @@ pub(crate) struct Stranger {
 /// Answers for one context until it is dropped.
 pub(crate) struct Gate {
     stop: Wake,
+    guests: Arc<Mutex<Guests>>,
     shut_out: ShutOut,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -73,18 +74,27 @@ impl Gate {
         socket.bind("inproc://zeromq.zap.01").map_err(BusError::Socket)?;
         let stop = Wake::new().map_err(BusError::System)?;
         let (bell, shut_out) = (stop.clone(), ShutOut::default());
-        let its_shut_out = shut_out.clone();
+        let guests = Arc::new(Mutex::new(guests));
+        let (its_guests, its_shut_out) = (guests.clone(), shut_out.clone());
         let answer_one = move |request: &[Vec<u8>]| {
+            let guests = lock(&its_guests);
             let judged = judge(request, &guests, &its_shut_out);
             let reply = reply(request, judged.as_ref().ok().copied());
-            judged.err().map(&turned_away);
+            let stranger = judged.err();
+            drop(guests);
+            stranger.map(&turned_away);
             reply
         };
         let thread = thread::Builder::new()
             .name("zap".into())
             .spawn(move || serve(&socket, &bell, answer_one))
             .map_err(BusError::System)?;
-        Ok(Self { stop, shut_out, thread: Some(thread) })
+        Ok(Self { stop, guests, shut_out, thread: Some(thread) })
+    }
+
+    /// From now on these may come in, and nobody else. Whoever is in stays.
+    pub(crate) fn let_in(&self, guests: Guests) {
+        *lock(&self.guests) = guests;
     }
 
     /// By whom names can be shut out.
@@ -100,6 +110,10 @@ impl Drop for Gate {
             thread.join().ok();
         }
     }
+}
+
+fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn serve(socket: &zmq::Socket, stop: &Wake, answer: impl Fn(&[Vec<u8>]) -> [Vec<u8>; 6]) {

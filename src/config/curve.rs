@@ -20,7 +20,7 @@ pub struct CurveConfig {
     #[schemars(length(min = 40, max = 40))]
     pub server_key: Option<String>,
     /// On the server: the public key of each node that may connect, by its `supervisor_id`. A node can only speak under the
-    /// name that its key is listed for.
+    /// name that its key is listed for. A list of `[federation.curve]` counts from the next `enrgdaq reload` on.
     #[serde(default)]
     pub clients: BTreeMap<String, String>,
 }

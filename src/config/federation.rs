@@ -2,6 +2,7 @@
 
 mod url;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -108,6 +109,19 @@ impl FederationConfig {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.urls().iter().all(|(_, url)| Url::parse(url, self.is_server).is_ok_and(|url| url.is_local()))
+    }
+
+    /// Of a hub with keys: the key of each leaf that may connect.
+    #[must_use]
+    pub fn listed(&self) -> Option<&BTreeMap<String, String>> {
+        self.curve.as_ref().filter(|_| self.is_server).map(|curve| &curve.clients)
+    }
+
+    /// The same hub with another list.
+    #[must_use]
+    pub(crate) fn listing(&self, leaves: &BTreeMap<String, String>) -> Self {
+        let curve = self.curve.clone().map(|curve| CurveConfig { clients: leaves.clone(), ..curve });
+        Self { curve, ..self.clone() }
     }
 
     /// What may wait for the other end of a link on disk.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Changes {
     /// Job by job; those that stay as they are are not named.
     pub changes: Vec<JobChange>,
+    /// What of the supervisor's own configuration takes effect at once.
+    #[serde(default)]
+    pub at_once: Vec<String>,
     /// What takes effect only when the supervisor starts anew.
     pub later: Vec<String>,
     /// What the files say without effect, or in an old way; and what the operator wants otherwise than they say.
@@ -45,7 +48,7 @@ impl Changes {
     /// Whether nothing is to be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.later.is_empty()
+        self.changes.is_empty() && self.at_once.is_empty() && self.later.is_empty()
     }
 }
 
@@ -63,6 +66,9 @@ impl fmt::Display for Changes {
             };
             let keys = if keys.is_empty() { String::new() } else { format!(": {}", keys.join(", ")) };
             writeln!(f, "{mark} {name}  {word}{keys}")?;
+        }
+        for change in &self.at_once {
+            writeln!(f, "= {change}")?;
         }
         for later in &self.later {
             writeln!(f, "! {later}")?;

@@ -23,12 +23,14 @@ use super::frame::{Hello, Refused, Session, VERSION, Welcome, Word, read};
 use super::interest::Interest;
 use super::kept::{self, Kept};
 use super::link::{Link, add};
+use super::listed::{Listed, NewList, Relisted, Speaker};
 use super::node::Node;
 use super::peer::{BATCH, Peer, REPEAT_EVERY, SOON_MS, TICK, TICK_MS};
 use super::relay::Links;
 use super::sockets::{FederationError, Pair, Ports, receive};
 use crate::bus::{Gate, Happening, Monitor, Publisher, Stranger, text_of};
 use crate::config::FederationConfig;
+use crate::control::LinkState;
 use crate::message::{Severity, Topic};
 use crate::os::Wake;
 
@@ -40,6 +42,10 @@ const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// More leaves than this are not let in: the ring has no room for more writers.
 const MOST_LEAVES: usize = 200;
+const MANY_LEAVES: &str = "there are as many leaves as the ring has room for";
+
+/// Where the keys of leaves are listed.
+const LIST: &str = "`[federation.curve.clients]`";
 
 /// The main thread of a hub.
 pub(super) struct Hub {
@@ -51,6 +57,7 @@ pub(super) struct Hub {
     peers: HashMap<String, Peer>,
     sessions: HashMap<Session, String>,
     links: Links,
+    new_list: NewList,
     stop: Wake,
     told: HashMap<String, Instant>,
     version: u64,
@@ -63,8 +70,8 @@ struct Rest {
     monitors: [Monitor; 2],
     turned_away: Receiver<Stranger>,
     turned_away_untold: Arc<AtomicU64>,
-    is_encrypted: bool,
-    _gate: Option<Gate>,
+    /// With keys: whose are known, and who sees to it.
+    gate: Option<(Listed, Gate)>,
     _context: zmq::Context,
 }
 
@@ -76,19 +83,20 @@ impl Hub {
     pub(super) fn new(
         node: Arc<Node>,
         ports: Ports,
-        (bus, links, stop): (Arc<Publisher>, Links, Wake),
+        (bus, links, new_list, stop): (Arc<Publisher>, Links, NewList, Wake),
     ) -> Result<Self, FederationError> {
-        let Ports { pair, monitors, turned_away, turned_away_untold, is_encrypted, _gate, _context } = ports;
+        let Ports { pair, monitors, turned_away, turned_away_untold, gate, _context } = ports;
         let Pair { speaks, hears } = pair;
         node.port.put(Some(speaks));
         let now = Instant::now();
         let mut hub = Self {
             hears,
-            ports: Rest { monitors, turned_away, turned_away_untold, is_encrypted, _gate, _context },
+            ports: Rest { monitors, turned_away, turned_away_untold, gate, _context },
             bus,
             peers: HashMap::new(),
             sessions: HashMap::new(),
             links,
+            new_list,
             stop,
             told: HashMap::new(),
             version: 0,
@@ -99,7 +107,7 @@ impl Hub {
         for Kept { key, interest } in known_leaves(&hub.node.config, &hub.node.state_dir) {
             hub.add_leaf(&key, interest)?;
         }
-        let listed: Vec<_> = hub.node.config.curve.iter().flat_map(|curve| curve.clients.keys().cloned()).collect();
+        let listed: Vec<_> = hub.listed().into_iter().flat_map(Listed::leaves).cloned().collect();
         for leaf in listed {
             if !hub.peers.contains_key(&leaf) {
                 hub.add_leaf(&leaf, Interest::default())?;
@@ -108,9 +116,14 @@ impl Hub {
         Ok(hub)
     }
 
+    /// With keys: whose are known.
+    fn listed(&self) -> Option<&Listed> {
+        self.ports.gate.as_ref().map(|(listed, _)| listed)
+    }
+
     fn add_leaf(&mut self, leaf: &str, interest: Interest) -> Result<(), FederationError> {
         let dir = kept::dir_of_leaf(&self.node.state_dir, leaf);
-        let link = Link::new(leaf.into(), Some(leaf.into()), dir, self.ports.is_encrypted, interest);
+        let link = Link::new(leaf.into(), Some(leaf.into()), dir, self.ports.gate.is_some(), interest);
         let link = Arc::new(link);
         let peer = Peer::new(&self.node, link.clone(), &self.bus);
         let peer = peer.map_err(|source| FederationError::Spool { peer: leaf.into(), source: Box::new(source) })?;
@@ -146,19 +159,16 @@ impl Hub {
     }
 
     fn hear(&mut self, mut frames: Vec<zmq::Message>) {
-        let (user, address) = match frames.first_mut() {
-            Some(first) => {
-                let mut property = |name| first.gets(name).unwrap_or_default().to_owned();
-                (self.ports.is_encrypted.then(|| property("User-Id")), plain(&property("Peer-Address")).to_owned())
-            }
-            None => return,
-        };
+        let Some(first) = frames.first_mut() else { return };
+        let address = plain(first.gets("Peer-Address").unwrap_or_default()).to_owned();
+        let key = first.gets("User-Id").unwrap_or_default();
+        let speaker = self.listed().map_or(Speaker::Anybody, |listed| listed.speaker(key));
         let (session, word) = match read(frames) {
             Ok(said) => said,
             Err(error) => return self.bad_frame(&address, &crate::error_chain(&error)),
         };
         if let Word::Hello(hello) = word {
-            return self.greet(session, hello, user.as_deref(), &address);
+            return self.greet(session, hello, &speaker, &address);
         }
         let Some(peer) = self.sessions.get(&session).and_then(|leaf| self.peers.get_mut(leaf)) else {
             // Of a connection that is over, or of nobody.
@@ -168,7 +178,7 @@ impl Hub {
             }
             return;
         };
-        if user.is_some_and(|user| user != peer.link.key) {
+        if !speaker.may_be(&peer.link.key) {
             return self.bad_frame(&address, "a word of another node's session");
         }
         if matches!(word, Word::Bye) {
@@ -178,18 +188,21 @@ impl Hub {
     }
 
     /// A leaf says hello.
-    fn greet(&mut self, session: Session, hello: Hello, user: Option<&str>, address: &str) {
+    fn greet(&mut self, session: Session, hello: Hello, speaker: &Speaker, address: &str) {
         // It is to hear the answer.
         self.look_who_listens();
-        if let Some(why) = self.objection(&session, &hello, user) {
-            let whose = user.filter(|user| *user != hello.node).map(|user| format!(", whose key is that of `{user}`,"));
+        if let Some(why) = self.objection(&session, &hello, speaker) {
+            let whose = match speaker {
+                Speaker::Leaf(leaf) if *leaf != hello.node => Some(format!(", whose key is that of `{leaf}`,")),
+                _ => None,
+            };
             let who = format!("`{}` ({address}){}", readable(&hello.node), whose.unwrap_or_default());
             self.refuse(&session, &who, &why);
             return;
         }
         if !self.peers.contains_key(&hello.node) {
             if self.peers.len() >= MOST_LEAVES {
-                return self.refuse(&session, &hello.node, "there are as many leaves as the ring has room for");
+                return self.refuse(&session, &hello.node, MANY_LEAVES);
             }
             if let Err(error) = self.add_leaf(&hello.node, Interest::default()) {
                 return self.refuse(&session, &hello.node, &crate::error_chain(&error));
@@ -221,10 +234,14 @@ impl Hub {
     }
 
     /// Why a leaf is not let in.
-    fn objection(&self, session: &Session, hello: &Hello, user: Option<&str>) -> Option<String> {
+    fn objection(&self, session: &Session, hello: &Hello, speaker: &Speaker) -> Option<String> {
         let name = &hello.node;
-        if user.is_some_and(|user| user != name) {
-            return Some("a leaf speaks under the name that its key is listed for, and no other".into());
+        match speaker {
+            Speaker::Unlisted(key) => return Some(format!("its key {key} is not in {LIST} any more")),
+            Speaker::Leaf(leaf) if leaf != name => {
+                return Some("a leaf speaks under the name that its key is listed for, and no other".into());
+            }
+            Speaker::Leaf(_) | Speaker::Anybody => {}
         }
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
             return Some("that is no `supervisor_id`".into());
@@ -280,9 +297,10 @@ impl Hub {
     }
 
     fn pass_time(&mut self) {
+        self.take_list();
         self.look_who_listens();
         self.look_who_knocked();
-        self.peers.values_mut().for_each(Peer::pass_time);
+        self.peers.values_mut().filter(|peer| peer.link.is_expected()).for_each(Peer::pass_time);
         let peers = &self.peers;
         self.sessions.retain(|session, leaf| peers.get(leaf).is_some_and(|peer| peer.session == Some(*session)));
         let version = self.node.version();
@@ -301,13 +319,65 @@ impl Hub {
         }
     }
 
+    /// Another list counts from now on, if there is one.
+    fn take_list(&mut self) {
+        let (Some(after), Some((listed, gate))) = (self.new_list.lock().take(), &mut self.ports.gate) else { return };
+        match after.guests() {
+            Ok(guests) => gate.let_in(guests),
+            Err(error) => {
+                let text = format!("the new list of leaves does not count: {}", crate::error_chain(&error));
+                return self.node.home.raise(Severity::Error, text);
+            }
+        }
+        let Relisted { new, gone, rekeyed } = after.since(listed);
+        *listed = after;
+        rekeyed.iter().for_each(|leaf| self.shut_out(leaf, "it has another key in"));
+        gone.iter().for_each(|leaf| self.dismiss(leaf));
+        new.iter().for_each(|leaf| self.expect(leaf));
+    }
+
+    /// Ends the session of a leaf whose key does not count any more.
+    fn shut_out(&mut self, leaf: &str, why: &str) {
+        let Some(peer) = self.peers.get_mut(leaf) else { return };
+        if let Some(session) = peer.session {
+            let why = format!("{why} {LIST} now");
+            peer.end(&why);
+            self.sessions.remove(&session);
+            self.node.port.say(&session, &Word::Refused(Refused { why }));
+        }
+    }
+
+    /// A leaf is listed no more: nothing is kept for it. Its threads stay, and empty its place in the ring.
+    fn dismiss(&mut self, leaf: &str) {
+        if let Some(peer) = self.peers.get(leaf) {
+            // Its sender tells more.
+            peer.link.stand(LinkState::Down);
+            peer.link.dismiss();
+        }
+        self.shut_out(leaf, "it is not listed in");
+    }
+
+    /// A leaf is listed that was not.
+    fn expect(&mut self, leaf: &str) {
+        if let Some(peer) = self.peers.get(leaf) {
+            return peer.link.expect();
+        }
+        let added = match self.peers.len() {
+            MOST_LEAVES.. => Err(MANY_LEAVES.to_owned()),
+            _ => self.add_leaf(leaf, Interest::default()).map_err(|error| crate::error_chain(&error)),
+        };
+        if let Err(why) = added {
+            self.node.home.raise(Severity::Error, format!("{leaf} cannot come in: {why}"));
+        }
+    }
+
     fn look_who_knocked(&mut self) {
         add(&self.node.strangers, self.ports.turned_away_untold.swap(0, Relaxed));
         let strangers: Vec<_> = self.ports.turned_away.try_iter().collect();
         for Stranger { key, address, .. } in strangers {
             let key = key.as_ref().map_or_else(|| "no key".into(), text_of);
             let address = plain(&address);
-            self.stranger(&format!("{address} is not let in: its key {key} is not in `[federation.curve.clients]`"));
+            self.stranger(&format!("{address} is not let in: its key {key} is not in {LIST}"));
         }
         let happenings: Vec<_> = self.ports.monitors.iter().flat_map(Monitor::happenings).collect();
         for _ in happenings.into_iter().filter(|happening| *happening == Happening::NoHandshake) {
@@ -332,7 +402,7 @@ impl Hub {
 
 /// The leaves that were here before, and what they wanted; with keys, of those that are listed.
 pub(super) fn known_leaves(config: &FederationConfig, state_dir: &Path) -> Vec<Kept> {
-    let listed = config.curve.as_ref().map(|curve| &curve.clients);
+    let listed = config.listed();
     kept::read_leaves(state_dir, |leaf| listed.is_none_or(|listed| listed.contains_key(leaf)))
 }
 

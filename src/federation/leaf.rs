@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::frame::{Hello, Session, VERSION, Welcome, Word, read};
+use super::frame::{Hello, Refused, Session, VERSION, Welcome, Word, read};
 use super::interest::Interest;
 use super::link::{Link, add};
 use super::node::Node;
@@ -110,7 +110,10 @@ impl Leaf {
         match (word, self.peer.session) {
             _ if session != self.session => add(&self.node.late_words, 1),
             (Word::Welcome(welcome), None) => self.enter(welcome),
-            (Word::Refused(refused), None) => self.on_refused(&refused.why),
+            (Word::Refused(Refused { why }), _) => {
+                self.peer.end(&why);
+                self.on_refused(&why);
+            }
             (word @ Word::Bye, Some(_)) => {
                 self.peer.hear(word);
                 self.disconnect(Duration::ZERO);

@@ -84,6 +84,8 @@ pub(super) struct Course {
     pub(super) resume: Option<u64>,
     /// What the other end wants.
     pub(super) interest: Arc<Interest>,
+    /// Nobody is to come there any more: what waits for it is given up; taken once.
+    pub(super) is_dismissed: bool,
 }
 
 /// How the end of a link goes.
@@ -105,6 +107,8 @@ pub(super) struct Link {
     pub(super) stream: u64,
     pub(super) counts: Counts,
     pub(super) is_encrypted: bool,
+    /// The other end may come: a leaf can be taken off the list.
+    is_expected: AtomicBool,
     standing: Mutex<Standing>,
     course: Mutex<Course>,
     has_news: [AtomicBool; 2],
@@ -147,8 +151,14 @@ impl Link {
             stream: uuid::Uuid::new_v4().as_u64_pair().0,
             counts: Counts::default(),
             is_encrypted,
+            is_expected: AtomicBool::new(true),
             standing: Mutex::new(standing),
-            course: Mutex::new(Course { session: None, resume: None, interest: Arc::new(interest) }),
+            course: Mutex::new(Course {
+                session: None,
+                resume: None,
+                interest: Arc::new(interest),
+                is_dismissed: false,
+            }),
             has_news: [AtomicBool::new(true), AtomicBool::new(true)],
             committed: AtomicU64::new(0),
             first: AtomicU64::new(0),
@@ -179,6 +189,21 @@ impl Link {
     /// There is no connection any more.
     pub(super) fn end_session(&self) {
         self.change_course(|course| course.session = None);
+    }
+
+    pub(super) fn is_expected(&self) -> bool {
+        self.is_expected.load(Relaxed)
+    }
+
+    /// The other end may come again.
+    pub(super) fn expect(&self) {
+        self.is_expected.store(true, Relaxed);
+    }
+
+    /// The other end is not to come any more: what waits for it is given up.
+    pub(super) fn dismiss(&self) {
+        self.is_expected.store(false, Relaxed);
+        self.change_course(|course| course.is_dismissed = true);
     }
 
     /// The other end wants this; `false` if it is what it wanted before.
@@ -259,7 +284,7 @@ impl Link {
         let mut course = self.course.lock();
         let told = course.clone();
         if asks == Asks::Sender {
-            course.resume = None;
+            (course.resume, course.is_dismissed) = (None, false);
         }
         Some(told)
     }

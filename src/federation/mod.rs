@@ -16,7 +16,7 @@
 //! | `link`, `node` | what the threads of a link, and of all, share |
 //! | `sender` with its `outbox`, `latest`, `relay`, `packing`, `pieces` | out: everything, the newest, what rides the bus |
 //! | `incoming`, `quay` | in: in order; into the ring or onto the bus |
-//! | `hub`, `leaf`, `peer` | sessions, liveness |
+//! | `hub` with its `listed`, `leaf`, `peer` | who is let in; sessions, liveness |
 //! | `sockets`, `port`, `kept` | ZeroMQ with keys; what survives a restart |
 //!
 //! Invariants: (1) a message is acknowledged in the ring of its sender when it is in the spool or committed at the other
@@ -38,6 +38,7 @@ mod kept;
 mod latest;
 mod leaf;
 mod link;
+mod listed;
 mod node;
 mod outbox;
 mod packing;

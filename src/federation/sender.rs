@@ -171,6 +171,9 @@ impl Sender {
         }
         self.session = course.session;
         self.is_given_up &= self.session.is_none();
+        if course.is_dismissed {
+            self.give_up_leaf(Severity::Warning, "is not in `[federation.curve.clients]` any more");
+        }
         if let Some(resume) = course.resume {
             add(&self.link.counts.resent, self.outbox.rewind(resume));
             self.show_numbers();
@@ -283,7 +286,9 @@ impl Sender {
                 self.is_disk_told &= self.outbox.is_stuck() || !is_half_free;
                 return true;
             }
-            Err(SpoolError::Full(_)) if self.node.is_hub && self.is_long_away() => self.give_up_leaf(),
+            Err(SpoolError::Full(_)) if self.node.is_hub && self.is_long_away() => {
+                self.give_up_leaf(Severity::Error, "stays away, and `spool_max_gb` is reached");
+            }
             Err(SpoolError::Full(_)) if self.is_disk_told => {}
             Err(SpoolError::Full(bytes)) => {
                 self.is_disk_told = true;
@@ -314,19 +319,19 @@ impl Sender {
         self.session.is_none() && self.down_since.elapsed() >= GIVE_UP_AFTER
     }
 
-    /// A leaf stays away, and there is no room for what it is to have: nobody waits for it any more.
-    fn give_up_leaf(&mut self) {
+    /// A leaf stays away, and there is no room for what it is to have, or it is not let in any more: nobody waits for it.
+    fn give_up_leaf(&mut self, severity: Severity, why: &str) {
         self.is_given_up = true;
         let lost = self.outbox.give_up();
         self.show_numbers();
         add(&self.link.counts.dropped, lost);
         self.node.forget(&self.link);
         let text = format!(
-            "{} stays away, and `spool_max_gb` is reached: {lost} messages or more that waited for it are lost to it, and \
-             nothing is kept for it until it comes back",
+            "{} {why}: {lost} messages or more that waited for it are lost to it, and nothing is kept for it until it comes \
+             back",
             self.link.peer()
         );
-        self.node.home.raise(Severity::Error, text);
+        self.node.home.raise(severity, text);
     }
 
     /// Takes one message more; `false` if there is none, or no room.

@@ -1,18 +1,18 @@
 //! The federation of one supervisor, from its ports to its end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::hub::{Hub, known_leaves};
 use super::interest::Interest;
 use super::kept::{self, Kept};
 use super::leaf::Leaf;
 use super::link::Link;
+use super::listed::{Listed, NewList};
 use super::node::{HUB, Home, Node};
 use super::relay::{Links, Relays};
 use super::sockets::{FederationError, Ports, Way};
@@ -106,10 +106,10 @@ impl Prepared {
         let bus = Publisher::connect(contexts, endpoints, Origin::default(), stop.clone())?;
         bus.never_linger()?;
         let bus = Arc::new(bus);
-        let links: Links = Arc::new(Mutex::new(Vec::new()));
+        let (links, new_list) = (Links::default(), NewList::default());
         let main: Box<dyn FnOnce() + Send> = match way {
             Direction::Hub(ports) => {
-                let hub = Hub::new(node.clone(), *ports, (bus.clone(), links.clone(), stop.clone()))?;
+                let hub = Hub::new(node.clone(), *ports, (bus.clone(), links.clone(), new_list.clone(), stop.clone()))?;
                 Box::new(move || hub.run())
             }
             Direction::Leaf(way) => {
@@ -123,7 +123,7 @@ impl Prepared {
         };
         let relays = Relays::start(contexts, endpoints, &node, &links)?;
         let thread = thread::Builder::new().name("federation".into()).spawn(main).map_err(BusError::System)?;
-        Ok(Federation { node, links, relays: Some(relays), stop, thread: Some(thread), bus })
+        Ok(Federation { node, links, new_list, relays: Some(relays), stop, thread: Some(thread), bus })
     }
 }
 
@@ -131,7 +131,7 @@ fn tell(config: &FederationConfig, way: &Direction) {
     match way {
         Direction::Hub(ports) => {
             let (xpub, xsub) = config.listen_urls();
-            Federates::Hub { xpub: &xpub, xsub: &xsub, is_encrypted: ports.is_encrypted }.emit();
+            Federates::Hub { xpub: &xpub, xsub: &xsub, is_encrypted: ports.gate.is_some() }.emit();
         }
         Direction::Leaf(way) => {
             let (xpub, xsub) = way.urls();
@@ -148,6 +148,7 @@ fn tell(config: &FederationConfig, way: &Direction) {
 pub(crate) struct Federation {
     node: Arc<Node>,
     links: Links,
+    new_list: NewList,
     relays: Option<Relays>,
     stop: Wake,
     thread: Option<thread::JoinHandle<()>>,
@@ -159,6 +160,11 @@ impl Federation {
     pub(crate) fn set_wanted(&self, interest: Interest, has_outsiders: bool) {
         self.node.has_outsiders.store(has_outsiders, Relaxed);
         self.node.set_wanted(interest);
+    }
+
+    /// From now on these leaves may connect, each with its key, and no others.
+    pub(crate) fn list(&self, leaves: &BTreeMap<String, String>) {
+        *self.new_list.lock() = Some(Listed::of(leaves));
     }
 
     /// Nothing comes in any more: what the other nodes send waits there.
@@ -190,7 +196,7 @@ impl Federation {
             strangers: self.node.strangers.load(Relaxed),
             bad_frames: self.node.bad_frames.load(Relaxed),
             late_words: self.node.late_words.load(Relaxed),
-            links: self.links.lock().iter().map(|link| link.status()).collect(),
+            links: self.links.lock().iter().filter(|link| link.is_expected()).map(|link| link.status()).collect(),
         }
     }
 }

@@ -16,8 +16,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use thiserror::Error;
 
+use super::listed::Listed;
 use super::quay::MAX_MESSAGE;
-use crate::bus::{BusError, Gate, Guests, KeyError, Keys, Monitor, PublicKey, Stranger, read_key};
+use crate::bus::{BusError, Gate, KeyError, Keys, Monitor, PublicKey, Stranger, read_key};
 use crate::config::{CurveConfig, FederationConfig};
 use crate::os::set_xpub_manual;
 
@@ -82,8 +83,8 @@ pub(super) struct Ports {
     pub(super) turned_away: Receiver<Stranger>,
     /// So many more were, while too many waited to be told of.
     pub(super) turned_away_untold: Arc<AtomicU64>,
-    pub(super) is_encrypted: bool,
-    pub(super) _gate: Option<Gate>,
+    /// With keys: whose are known, and who sees to it.
+    pub(super) gate: Option<(Listed, Gate)>,
     pub(super) _context: zmq::Context,
 }
 
@@ -103,18 +104,17 @@ impl Ports {
         let gate = match &config.curve {
             Some(curve) => {
                 let keys = Keys::read(&config_dir.join(&curve.key_file))?;
-                let guests = curve.clients.iter().map(|(id, key)| Ok((read_key(key)?, id.clone())));
-                let guests = guests.collect::<Result<Guests, KeyError>>()?;
+                let listed = Listed::of(&curve.clients);
                 let knock = move |stranger| {
                     if tell.try_send(stranger).is_err() {
                         untold.fetch_add(1, Relaxed);
                     }
                 };
-                let gate = Gate::open(&context, guests, knock)?;
+                let gate = Gate::open(&context, listed.guests()?, knock)?;
                 for socket in [&mut pair.speaks, &mut pair.hears] {
                     keys.apply_server(socket, "federation").map_err(BusError::Socket)?;
                 }
-                Some(gate)
+                Some((listed, gate))
             }
             None => None,
         };
@@ -126,8 +126,7 @@ impl Ports {
             socket.bind(&url).map_err(|source| FederationError::Listen { url, source })?;
         }
         hear_all(&pair.hears)?;
-        let is_encrypted = gate.is_some();
-        Ok(Self { pair, monitors, turned_away, turned_away_untold, is_encrypted, _gate: gate, _context: context })
+        Ok(Self { pair, monitors, turned_away, turned_away_untold, gate, _context: context })
     }
 }
 

@@ -3,7 +3,9 @@
 //! Invariant: a job is only touched if its resolved configuration differs: comments, the order of keys and the place of a
 //! file are nothing to a job; what only the supervisor needs to know it learns without disturbing the job.
 
-use crate::config::{Deployment, JobConfig, Overrides, SupervisorConfig};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::{Deployment, FederationConfig, JobConfig, Overrides, SupervisorConfig};
 use crate::control::{Change, Changes, JobChange};
 
 /// What differs between two configurations of one job.
@@ -32,6 +34,7 @@ pub(super) fn between<'e>(
     let notes = after.warnings.iter().map(ToString::to_string).chain(wishes(overrides));
     Changes {
         changes: removed.chain(others).collect(),
+        at_once: at_once(before, &after.supervisor),
         later: later(before, &after.supervisor),
         notes: notes.collect(),
     }
@@ -127,6 +130,30 @@ fn keys_of_supervisor(old: &JobConfig, new: &JobConfig) -> Vec<String> {
     differing.filter(|key| !is_told.contains(key)).collect()
 }
 
+/// The leaves that a hub lists, before and after.
+fn lists<'c>(old: &'c SupervisorConfig, new: &'c SupervisorConfig) -> Option<[&'c BTreeMap<String, String>; 2]> {
+    Some([old.federation.as_ref()?.listed()?, new.federation.as_ref()?.listed()?])
+}
+
+/// A hub's federation as it was, but for the leaves that it lists.
+pub(super) fn relisted(old: &SupervisorConfig, new: &SupervisorConfig) -> Option<FederationConfig> {
+    let [_, leaves] = lists(old, new)?;
+    Some(old.federation.as_ref()?.listing(leaves))
+}
+
+/// What of the supervisor's own configuration takes effect at once: which leaves are let in.
+fn at_once(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<String> {
+    let Some([before, after]) = lists(old, new) else { return Vec::new() };
+    let leaves: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let what = |leaf: &String| match (before.get(leaf), after.get(leaf)) {
+        (None, Some(_)) => Some("is let in"),
+        (Some(_), None) => Some("is let in no more, and nothing is kept for it"),
+        (old, new) => (old != new).then_some("is let in with its new key only"),
+    };
+    let changed = leaves.into_iter().filter_map(|leaf| Some((leaf, what(leaf)?)));
+    changed.map(|(leaf, what)| format!("supervisor.toml: `federation.curve.clients`: {leaf} {what}")).collect()
+}
+
 /// What of the supervisor's own configuration can only change with a new start of it.
 fn later(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<String> {
     let table = [
@@ -139,7 +166,7 @@ fn later(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<String> {
         ("bus", old.bus != new.bus),
         ("ring_buffer_size_mb", old.ring_buffer_size_mb != new.ring_buffer_size_mb),
         ("cnc", old.cnc != new.cnc),
-        ("federation", old.federation != new.federation),
+        ("federation", relisted(old, new).as_ref().or(old.federation.as_ref()) != new.federation.as_ref()),
     ];
     let differing = table.into_iter().filter(|(_, differs)| *differs);
     differing

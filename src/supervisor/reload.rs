@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::changes::{between, is_same};
+use super::changes::{between, is_same, relisted};
 use super::dispatcher::{Dispatcher, Mail};
 use super::elsewhere::Guest;
 use super::entry::{Entry, Presence};
@@ -276,6 +276,9 @@ impl Dispatcher {
         let before = self.parts.operator.decided().added.clone();
         self.parts.operator.decide(overrides);
         self.tell_passed_over(&deployment.passed_over);
+        if !changes.at_once.is_empty() {
+            self.list_leaves(&deployment);
+        }
         let targets = self.carry_out(&changes, deployment);
         if let Wish::Remove(_) = wish {
             self.forget_guests(&before);
@@ -285,6 +288,15 @@ impl Dispatcher {
             self.answer_when_done(targets, answer, asker);
         }
         self.settle();
+    }
+
+    /// From now on the leaves that the files list may connect, and no others.
+    fn list_leaves(&mut self, deployment: &Deployment) {
+        let Some(relisted) = relisted(&self.parts.config, &deployment.supervisor) else { return };
+        if let (Some(federation), Some(leaves)) = (&self.parts.federation, relisted.listed()) {
+            federation.list(leaves);
+        }
+        self.parts.config.federation = Some(relisted);
     }
 
     /// Who runs or ends one job is told of its state; its name may be that of its first copy.
@@ -331,7 +343,7 @@ impl Dispatcher {
         let configs = || self.parts.entries.iter().map(Entry::wanted).chain(&deployment.jobs);
         let is_meant = |change: &JobChange| configs().any(|job| job.name == change.name && file_of(job) == only);
         let changes = changes.changes.into_iter().filter(is_meant).collect();
-        Changes { changes, later: Vec::new(), notes: Vec::new() }
+        Changes { changes, ..Changes::default() }
     }
 
     /// Does it; gives whom it concerns, and where they are to get.

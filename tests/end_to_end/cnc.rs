@@ -530,7 +530,7 @@ fn a_node_with_keys_speaks_to_no_other_server_and_comes_in_when_it_is_listed_lat
     assert!(!server.log().contains("is up"), "{}", server.log());
 }
 
-fn keygen_again(site: &Site) -> String {
+pub(crate) fn keygen_again(site: &Site) -> String {
     let said = site.cli(&["keygen", "configs/node.keys"]);
     assert_eq!(said.code, 1);
     assert!(said.err.contains("is there already"), "{}", said.err);

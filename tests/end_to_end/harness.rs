@@ -28,6 +28,9 @@ pub(crate) use process::{Process, Signal, is_suspended, memory_peak_mb, private_
 /// Nothing that is waited for takes so long, on any machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// What supervisors of tests have where they do not say.
+pub(crate) const SMALL_RING: &str = "ring_buffer_size_mb = 8";
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// A working directory with `configs/`, a runtime directory, and a program. What still runs there in the end is killed.
@@ -138,15 +141,20 @@ impl Site {
     /// Writes `supervisor.toml`: its id, and this.
     #[must_use]
     pub(crate) fn supervisor(self, rest: &str) -> Self {
-        self.supervisor_with("ring_buffer_size_mb = 8", rest)
+        self.supervisor_with(SMALL_RING, rest)
     }
 
     /// The same, with these lines before the tables.
     #[must_use]
     pub(crate) fn supervisor_with(self, top: &str, rest: &str) -> Self {
+        self.write_supervisor(top, rest);
+        self
+    }
+
+    /// Writes `supervisor.toml`, also while it runs.
+    pub(crate) fn write_supervisor(&self, top: &str, rest: &str) {
         let info = format!("[info]\nsupervisor_id = \"{}\"", self.id);
         self.write("configs/supervisor.toml", &format!("{top}\n{info}\n{rest}\n"));
-        self
     }
 
     /// Writes the file of a job.

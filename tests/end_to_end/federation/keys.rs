@@ -1,9 +1,11 @@
 //! With keys who is listed is in, under its own name, and nobody else.
 
-use super::committed::Committed;
+use std::fs;
+
+use super::committed::{Committed, stored};
 use super::place::{Place, ROWS, notary, wait_up};
-use crate::cnc::keygen;
-use crate::harness::{Node, Picture, Site, wait_for};
+use crate::cnc::{keygen, keygen_again};
+use crate::harness::{Node, Picture, SMALL_RING, Site, wait_for};
 
 const CURVE: &str = "[federation.curve]\nkey_file = \"node.keys\"";
 
@@ -89,7 +91,7 @@ fn a_leaf_cannot_speak_in_the_name_of_another() {
     let (hub_site, mut leaf_sites, hub_key) = with_keys(&place, vec![a_leaf(), a_leaf()]);
     let (b_site, a_site) = (leaf_sites.pop().unwrap(), leaf_sites.pop().unwrap());
     let thief_site = Site::new().with_id(a_site.id()).supervisor(&of_leaf(&place, &hub_key));
-    std::fs::copy(b_site.path("configs/node.keys"), thief_site.path("configs/node.keys")).unwrap();
+    fs::copy(b_site.path("configs/node.keys"), thief_site.path("configs/node.keys")).unwrap();
     let thief_site = thief_site.job("notary", &notary("limit = 500\npause_us = 300"));
     let mut hub = hub_site.start();
 
@@ -121,7 +123,7 @@ fn a_leaf_comes_in_when_it_is_listed_and_stays_out_when_it_is_not_any_more() {
     let late_key = keygen(&late_site);
     let late_site = late_site.supervisor(&of_leaf(&place, &hub_key));
     let first_key = {
-        let text = std::fs::read_to_string(hub_site.path("configs/supervisor.toml")).unwrap();
+        let text = fs::read_to_string(hub_site.path("configs/supervisor.toml")).unwrap();
         let line = text.lines().find(|line| line.contains(leaf_sites[0].id())).expect("it is listed").to_owned();
         line.split('"').nth(3).expect("it has a key").to_owned()
     };
@@ -142,6 +144,109 @@ fn a_leaf_comes_in_when_it_is_listed_and_stays_out_when_it_is_not_any_more() {
     assert_ne!(first.wait("it answers", |_| true).link_state(""), "up");
     assert_eq!([first.stop(), late.stop(), hub.stop()], [0, 0, 0]);
     committed.check(&hub_site, ROWS);
+}
+
+#[test]
+fn leaves_are_listed_taken_off_and_given_new_keys_while_the_hub_runs() {
+    let place = Place::on_loopback();
+    let hub_site = place.hub("").csv();
+    let hub_key = keygen(&hub_site);
+    let [(stays_site, stays_key), (goes_site, goes_key), (comes_site, comes_key)] = [(); 3].map(|()| {
+        let site = Site::new().job("notary", &notary("limit = 2000\npause_us = 3000"));
+        let key = keygen(&site);
+        (site.supervisor(&of_leaf(&place, &hub_key)), key)
+    });
+    let (stays, goes) = ((stays_site.id(), stays_key), (goes_site.id(), goes_key.clone()));
+    let hub_site = hub_site.supervisor(&of_hub(&place, &[stays.clone(), goes.clone()]));
+    let mut hub = hub_site.start();
+    let [stays_node, mut goes_node, mut comes_node] = [&stays_site, &goes_site, &comes_site].map(Site::start);
+    wait_up(&mut hub, &stays_site);
+    wait_up(&mut hub, &goes_site);
+    wait_turned_away(&mut hub, 0, &comes_key);
+    let reload = |list: &[(&str, String)], expected: &str| {
+        hub_site.write_supervisor(SMALL_RING, &of_hub(&place, list));
+        for command in ["plan", "reload"] {
+            let said = hub_site.cli(&[command]);
+            assert!(said.code == 0 && said.out.contains(expected), "{said:?}");
+        }
+        assert_eq!(hub_site.cli(&["plan"]).out, "nothing has changed\n");
+    };
+
+    let comes = (comes_site.id(), comes_key);
+    reload(&[stays.clone(), goes.clone(), comes], &format!("{} is let in\n", comes_site.id()));
+    wait_up(&mut comes_node, &hub_site);
+
+    let comes_key = keygen_again(&comes_site);
+    let comes = (comes_site.id(), comes_key);
+    reload(&[stays.clone(), goes.clone(), comes.clone()], &format!("{} is let in with its new key", comes_site.id()));
+    hub.wait("its old key does not count", |picture| picture.link_state(comes_site.id()) == "down");
+    assert_eq!(comes_node.stop(), 0);
+    let mut comes_node = comes_site.start();
+    wait_up(&mut comes_node, &hub_site);
+
+    reload(&[stays.clone(), comes.clone()], &format!("{} is let in no more", goes_site.id()));
+    goes_node.wait("it is told", |picture| picture.has_alert("it is not listed in"));
+    let picture = wait_turned_away(&mut hub, 0, &goes_key);
+    assert!(picture.has_alert(&format!("{} is not in", goes_site.id())), "{:?}", picture.alerts());
+    assert_eq!(picture.link_state(goes_site.id()), "no such link");
+
+    reload(&[stays, goes, comes], &format!("{} is let in\n", goes_site.id()));
+    wait_up(&mut goes_node, &hub_site);
+    wait_up(&mut hub, &goes_site);
+
+    wait_for("all is committed", || Committed::by([&stays_site, &goes_site]).total() == 4000);
+    let committed = Committed::by([&stays_site, &goes_site, &comes_site]);
+    committed.wait_in(&hub_site, ROWS);
+    assert!(!stays_node.log().contains("not connected"), "the others are not disturbed");
+    assert_eq!([stays_node.stop(), goes_node.stop(), comes_node.stop(), hub.stop()], [0; 4]);
+    Committed::by([&stays_site, &goes_site, &comes_site]).check(&hub_site, ROWS);
+}
+
+/// Bytes that wait on a hub's disk for its leaves.
+fn spooled(hub: &Site) -> u64 {
+    let leaves = fs::read_dir(hub.state_dir().join("federation/leaves")).into_iter().flatten().flatten();
+    let files = leaves.flat_map(|leaf| fs::read_dir(leaf.path().join("spool")).into_iter().flatten().flatten());
+    files.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+#[test]
+fn what_waits_for_a_leaf_that_is_taken_off_the_list_is_given_up() {
+    let place = Place::on_loopback();
+    let source = Site::new().job("notary", &notary("pause_us = 1000\nlength = 2000"));
+    let (hub_site, leaf_sites, _) = with_keys(&place, vec![source, Site::new().csv()]);
+    let [source_site, store_site] = &leaf_sites[..] else { unreachable!("there are two") };
+    let listed = fs::read_to_string(hub_site.path("configs/supervisor.toml")).unwrap();
+    let others = listed.lines().filter(|line| !line.contains(store_site.id()));
+    let unlisted: String = others.map(|line| format!("{line}\n")).collect();
+    let [mut hub, source, store] = [&hub_site, source_site, store_site].map(Site::start);
+    wait_for("the store has rows", || stored(store_site, ROWS) > 0);
+    store.kill();
+    wait_for("messages wait for it on the disk", || spooled(&hub_site) > 1_000_000);
+
+    hub_site.write("configs/supervisor.toml", &unlisted);
+    assert_eq!(hub_site.cli(&["reload"]).code, 0);
+
+    let picture = hub.wait("it is told", |picture| picture.has_alert("that waited for it are lost"));
+    let told = format!("{} is not in `[federation.curve.clients]` any more", store_site.id());
+    assert!(picture.has_alert(&told) && !picture.has_alert(": 0 messages"), "{:?}", picture.alerts());
+    wait_for("it is gone from the disk", || spooled(&hub_site) < 100_000);
+    let before = stored(&hub_site, ROWS);
+    wait_for("the others go on", || stored(&hub_site, ROWS) > before + 1000);
+    assert_eq!(hub.stop(), 0);
+    let mut hub = hub_site.start();
+    let before = stored(&hub_site, ROWS);
+    wait_for("a restart changes nothing of it", || stored(&hub_site, ROWS) > before + 1000);
+    assert_eq!(hub.wait("it answers", |_| true).link_state(store_site.id()), "no such link");
+
+    // Back on the list it has what comes from then on.
+    hub_site.write("configs/supervisor.toml", &listed);
+    assert_eq!(hub_site.cli(&["reload"]).code, 0);
+    let before = stored(store_site, ROWS);
+    let mut store = store_site.start();
+    wait_up(&mut store, &hub_site);
+    wait_for("it has rows again", || stored(store_site, ROWS) > before + 500);
+    assert_eq!([source.stop(), store.stop(), hub.stop()], [0; 3]);
+    Committed::by([source_site]).check(&hub_site, ROWS);
 }
 
 #[test]
