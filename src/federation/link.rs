@@ -17,7 +17,7 @@ use enrgdaq_ring::Waker;
 use parking_lot::Mutex;
 
 use super::clock::Reading;
-use super::frame::{Lag, Session};
+use super::frame::{Ack, Lag, Session};
 use super::interest::Interest;
 use crate::control::{LinkState, LinkStatus};
 
@@ -86,6 +86,15 @@ pub(super) struct Course {
     pub(super) interest: Arc<Interest>,
     /// Nobody is to come there any more: what waits for it is given up; taken once.
     pub(super) is_dismissed: bool,
+}
+
+/// Why an acknowledgement ends its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Faulty {
+    /// What was never sent is nowhere: nothing that such a one says of it is to be believed.
+    NeverSent,
+    /// It waits for what was given up while it connected: the next session begins behind that.
+    GivenUp,
 }
 
 /// How the end of a link goes.
@@ -183,7 +192,9 @@ impl Link {
     /// A connection is up, and the stream goes on at a number.
     pub(super) fn begin(&self, peer: &str, session: Session, resume: u64) {
         self.standing.lock().peer = Some(peer.to_owned());
-        self.change_course(|course| (course.session, course.resume) = (Some(session), Some(resume)));
+        self.change_course(|course| {
+            (course.session, course.resume, course.is_dismissed) = (Some(session), Some(resume), false);
+        });
     }
 
     /// There is no connection any more.
@@ -221,14 +232,28 @@ impl Link {
         self.wake();
     }
 
-    /// The other end has committed all below this, and misses what comes from there.
-    pub(super) fn acknowledge(&self, committed: u64, again_from: Option<u64>) {
-        self.committed.fetch_max(committed, SeqCst);
-        if let Some(from) = again_from {
+    /// The other end has committed all below a number, and misses what comes from another one.
+    ///
+    /// # Errors
+    /// [`Faulty`]: the session cannot go on.
+    pub(super) fn acknowledge(&self, ack: &Ack) -> Result<(), Faulty> {
+        let first = self.first.load(Relaxed);
+        if ack.committed > self.offered.load(SeqCst).max(first) {
+            return Err(Faulty::NeverSent);
+        }
+        if ack.again_from.is_some_and(|from| from < first) {
+            return Err(Faulty::GivenUp);
+        }
+        let seen = ack.latest.min(self.latest_sent.load(Relaxed));
+        let before = self.latest_seen.fetch_max(seen, Relaxed);
+        add(&self.counts.sent, seen.saturating_sub(before));
+        self.committed.fetch_max(ack.committed, SeqCst);
+        if let Some(from) = ack.again_from {
             self.change_course(|course| course.resume = Some(from));
         } else {
             self.wake();
         }
+        Ok(())
     }
 
     /// Where it stands now; `Some` if that is another state than before.
@@ -371,5 +396,34 @@ impl Link {
             round_trip_ms: standing.clock.map(|clock| ms(clock.round_trip)),
             is_encrypted: self.is_encrypted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_is_of_what_was_sent_and_is_still_kept() {
+        let link = Link::new("a".into(), None, PathBuf::new(), false, Interest::default());
+        link.first.store(20, Relaxed);
+        link.offered.store(30, SeqCst);
+        let hear = |committed, again_from| link.acknowledge(&Ack { committed, again_from, latest: 0 });
+
+        assert_eq!(hear(31, None), Err(Faulty::NeverSent));
+        assert_eq!(hear(10, Some(10)), Err(Faulty::GivenUp), "else both would wait for ever");
+        assert_eq!((hear(25, Some(27)), link.committed()), (Ok(()), 25));
+        assert_eq!(link.news(Asks::Sender).and_then(|course| course.resume), Some(27));
+    }
+
+    #[test]
+    fn who_comes_again_before_it_was_given_up_keeps_what_waits_for_it() {
+        let link = Link::new("a".into(), None, PathBuf::new(), false, Interest::default());
+        link.dismiss();
+        link.expect();
+        link.begin("a", Session::default(), 0);
+
+        assert!(link.is_expected());
+        assert_eq!(link.news(Asks::Sender).map(|course| course.is_dismissed), Some(false));
     }
 }

@@ -6,7 +6,7 @@
 //! Invariant: a word counts only within the session that was agreed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::clock::{Exchange, HubClock, Reading};
 use super::frame::{Beat, Parcel, Session, Word};
 use super::incoming::Incoming;
 use super::latest::Latest;
-use super::link::{Link, add};
+use super::link::{Faulty, Link, add};
 use super::node::Node;
 use super::pieces::{Assembly, Made};
 use super::quay::Quay;
@@ -132,17 +132,14 @@ impl Peer {
             Word::Data(_) | Word::Latest(_) if self.node.is_closed.load(Relaxed) => {}
             Word::Data(parcel) => self.incoming.take(parcel, &self.link),
             Word::Latest(parcel) => self.hear_latest(parcel),
-            // What was never sent is nowhere: nothing that such a one says of it is to be believed.
-            Word::Ack(ack) if ack.committed > self.link.offered.load(SeqCst).max(self.link.first.load(Relaxed)) => {
-                add(&self.node.bad_frames, 1);
-                self.end("it acknowledges what was never sent");
-            }
-            Word::Ack(ack) => {
-                let seen = ack.latest.min(self.link.latest_sent.load(Relaxed));
-                let before = self.link.latest_seen.fetch_max(seen, Relaxed);
-                add(&self.link.counts.sent, seen.saturating_sub(before));
-                self.link.acknowledge(ack.committed, ack.again_from);
-            }
+            Word::Ack(ack) => match self.link.acknowledge(&ack) {
+                Ok(()) => {}
+                Err(Faulty::NeverSent) => {
+                    add(&self.node.bad_frames, 1);
+                    self.end("it acknowledges what was never sent");
+                }
+                Err(Faulty::GivenUp) => self.end("it waits for what was given up"),
+            },
             Word::Beat(beat) => self.hear_beat(&beat),
             Word::Interest(interest) => self.node.set_interest(&self.link, interest),
             Word::Bye => self.end("it has ended, or begun anew"),
