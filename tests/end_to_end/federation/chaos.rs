@@ -1,5 +1,5 @@
-//! Everything at once: nodes and jobs are killed and suspended, cables pulled, connections reset, packets lost; in the end
-//! each of three stores has every row of both leaves once.
+//! Everything at once: nodes and jobs are killed and suspended, cables pulled, connections reset, packets lost, keys taken off
+//! the hub's list; in the end each of three stores has every row of both leaves once.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,13 @@ use super::place::{Place, ROWS, XPUB, XSUB, notary, wait_up};
 use super::relay::Relay;
 use super::{chances, number};
 use crate::cnc::keygen;
-use crate::harness::{Lan, Signal, Site, send};
+use crate::harness::{Lan, SMALL_RING, Signal, Site, send};
+
+/// The configuration of a hub that lists these.
+fn listing(place: &Place, list: &[(String, String)]) -> String {
+    let list: Vec<_> = list.iter().map(|(id, key)| (id.as_str(), key.clone())).collect();
+    format!("{}\n{OFTEN}", of_hub(place, &list))
+}
 
 #[test]
 fn whatever_happens_every_store_has_every_row_once() {
@@ -29,9 +35,8 @@ fn whatever_happens_every_store_has_every_row_once() {
     let [hub_site, a_site, b_site] =
         [place.hub(""), place_of_a.leaf("").on(lan.host(1)), place.leaf("").on(lan.host(2))].map(Site::csv);
     let [hub_key, a_key, b_key] = [&hub_site, &a_site, &b_site].map(keygen);
-    let list = [(a_site.id(), a_key), (b_site.id(), b_key)];
-    let of_hub = of_hub(&place, &list);
-    let hub_site = hub_site.supervisor(&format!("{of_hub}\n{OFTEN}"));
+    let list = [(a_site.id().to_owned(), a_key), (b_site.id().to_owned(), b_key)];
+    let hub_site = hub_site.supervisor(&listing(&place, &list));
     let of_a = of_leaf(&place_of_a, &hub_key).replace("[federation]", &format!("[federation]\n{small}"));
     let a_site = a_site.supervisor(&format!("{of_a}\n{OFTEN}"));
     let b_site = b_site.supervisor(&format!("{}\n{OFTEN}", of_leaf(&place, &hub_key)));
@@ -86,6 +91,16 @@ fn whatever_happens_every_store_has_every_row_once() {
                 relays.iter().for_each(Relay::pause);
                 std::thread::sleep(2 * away);
                 relays.iter().for_each(Relay::resume);
+            }
+            8 => {
+                // A leaf has another key at the hub, and then its own again.
+                let mut others = list.clone();
+                others[who % 2].1.clone_from(&hub_key);
+                for list in [&others, &list] {
+                    hub_site.write_supervisor(SMALL_RING, &listing(&place, list));
+                    assert_eq!(hub_site.cli(&["reload"]).code, 0);
+                    std::thread::sleep(away);
+                }
             }
             _ => {
                 let ends = random.usize(1..4);
