@@ -322,16 +322,20 @@ impl Sender {
     /// A leaf stays away, and there is no room for what it is to have, or it is not let in any more: nobody waits for it.
     fn give_up_leaf(&mut self, severity: Severity, why: &str) {
         self.is_given_up = true;
+        let has_waiting = self.outbox.figures().bytes > 0;
         let lost = self.outbox.give_up();
         self.show_numbers();
         add(&self.link.counts.dropped, lost);
         self.node.forget(&self.link);
+        let peer = self.link.peer();
         let text = format!(
-            "{} {why}: {lost} messages or more that waited for it are lost to it, and nothing is kept for it until it comes \
-             back",
-            self.link.peer()
+            "{peer} {why}: {lost} messages or more that waited for it are lost to it, and nothing is kept for it until it \
+             comes back"
         );
-        self.node.home.raise(severity, text);
+        match has_waiting {
+            true => self.node.home.raise(severity, text),
+            false => self.node.home.raise(Severity::Info, format!("{peer} {why}; nothing waited for it")),
+        }
     }
 
     /// Takes one message more; `false` if there is none, or no room.
