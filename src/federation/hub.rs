@@ -331,16 +331,16 @@ impl Hub {
         }
         let Relisted { new, gone, rekeyed } = after.since(listed);
         *listed = after;
-        rekeyed.iter().for_each(|leaf| self.shut_out(leaf, "it has another key in"));
+        rekeyed.iter().for_each(|leaf| self.shut_out(leaf));
         gone.iter().for_each(|leaf| self.dismiss(leaf));
         new.iter().for_each(|leaf| self.expect(leaf));
     }
 
     /// Ends the session of a leaf whose key does not count any more.
-    fn shut_out(&mut self, leaf: &str, why: &str) {
+    fn shut_out(&mut self, leaf: &str) {
         let Some(peer) = self.peers.get_mut(leaf) else { return };
         if let Some(session) = peer.session {
-            let why = format!("{why} {LIST} now");
+            let why = format!("its key is not in {LIST} any more");
             peer.end(&why);
             self.sessions.remove(&session);
             self.node.port.say(&session, &Word::Refused(Refused { why }));
@@ -354,7 +354,7 @@ impl Hub {
             peer.link.stand(LinkState::Down);
             peer.link.dismiss();
         }
-        self.shut_out(leaf, "it is not listed in");
+        self.shut_out(leaf);
     }
 
     /// A leaf is listed that was not.

@@ -111,7 +111,7 @@ impl Leaf {
             _ if session != self.session => add(&self.node.late_words, 1),
             (Word::Welcome(welcome), None) => self.enter(welcome),
             (Word::Refused(Refused { why }), _) => {
-                self.peer.end(&why);
+                self.peer.end("it does not let this node in any more");
                 self.on_refused(&why);
             }
             (word @ Word::Bye, Some(_)) => {

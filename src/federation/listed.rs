@@ -58,10 +58,6 @@ impl Listed {
         self.0.values()
     }
 
-    pub(super) fn has(&self, leaf: &str) -> bool {
-        self.key_of(leaf).is_some()
-    }
-
     fn key_of(&self, leaf: &str) -> Option<&str> {
         self.0.iter().find(|(_, of)| *of == leaf).map(|(key, _)| key.as_str())
     }
@@ -89,7 +85,7 @@ impl Listed {
                 _ => {}
             }
         }
-        relisted.gone.extend(before.leaves().filter(|leaf| !self.has(leaf)).cloned());
+        relisted.gone.extend(before.leaves().filter(|leaf| self.key_of(leaf).is_none()).cloned());
         relisted
     }
 }

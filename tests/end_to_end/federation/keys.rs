@@ -185,7 +185,7 @@ fn leaves_are_listed_taken_off_and_given_new_keys_while_the_hub_runs() {
     wait_up(&mut comes_node, &hub_site);
 
     reload(&[stays.clone(), comes.clone()], &format!("{} is let in no more", goes_site.id()));
-    goes_node.wait("it is told", |picture| picture.has_alert("it is not listed in"));
+    goes_node.wait("it is told", |picture| picture.has_alert("its key is not in `[federation.curve.clients]`"));
     let picture = wait_turned_away(&mut hub, 0, &goes_key);
     assert!(picture.has_alert(&format!("{} is not in", goes_site.id())), "{:?}", picture.alerts());
     assert_eq!(picture.link_state(goes_site.id()), "no such link");
